@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Never loaded: compiled so that its BTF names every shared type, map and constant for tools/gen-abi.ts.
+ * A type reaches BTF only when something refers to it, hence the variables.
+ */
+#include "lib/maps.h"
+
+const volatile struct datapath_config config SEC(".rodata") = {};
+
+struct abi_types {
+	struct event_header event;
+	enum verdict_source verdict_source;
+	enum reserved_identity reserved_identity;
+	enum drop_reason drop_reason;
+	enum lb_service_flags lb_service_flags;
+	enum lb_backend_flags lb_backend_flags;
+	enum ct_direction ct_direction;
+	enum ct_flags ct_flags;
+	enum nat_direction nat_direction;
+	enum ipcache_flags ipcache_flags;
+	enum endpoint_flags endpoint_flags;
+	enum metric_direction metric_direction;
+	enum event_type event_type;
+	enum routing_mode routing_mode;
+	enum config_flags config_flags;
+	enum abi_version abi_version;
+};
+struct abi_types abi_types SEC(".data");
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
