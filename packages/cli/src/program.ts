@@ -1,0 +1,115 @@
+/** The command tree. Building it does nothing; parsing runs one command. */
+import { Command, Option } from 'commander';
+import * as bpf from './commands/bpf.ts';
+import * as lists from './commands/lists.ts';
+import { monitor } from './commands/monitor.ts';
+import { addSandboxCommands } from './commands/sandbox.ts';
+import { status } from './commands/status.ts';
+import { completionScript } from './completion.ts';
+import { type Context, createContext, type GlobalOptions } from './context.ts';
+
+type Action = (context: Context) => Promise<void>;
+
+function addList(parent: Command, name: string, description: string, action: Action): void {
+  parent
+    .command(name)
+    .alias('ls')
+    .description(description)
+    .action((_options: unknown, command: Command) => action(createContext(command.optsWithGlobals<GlobalOptions>())));
+}
+
+function addGet(
+  parent: Command,
+  argument: string,
+  description: string,
+  action: (context: Context, id: string) => Promise<void>,
+): void {
+  parent
+    .command(`get <${argument}>`)
+    .description(description)
+    .action((id: string, _options: unknown, command: Command) =>
+      action(createContext(command.optsWithGlobals<GlobalOptions>()), id),
+    );
+}
+
+function addStatus(program: Command): void {
+  program
+    .command('status')
+    .description('State of the agent and of what it programs')
+    .option('-v, --verbose', 'every section: addresses, controllers, maps and their fill, cluster health')
+    .option('--brief', 'one word; exit code 1 when not OK')
+    .action((options, command: Command) => status(createContext(command.optsWithGlobals<GlobalOptions>()), options));
+}
+
+function addBpf(program: Command): void {
+  const group = program.command('bpf').description('What the kernel maps hold');
+  const maps: readonly (readonly [string, string, Action])[] = [
+    ['lb', 'Services and their backends', bpf.bpfLbList],
+    ['ct', 'Connection tracking', bpf.bpfCtList],
+    ['nat', 'Address translations', bpf.bpfNatList],
+    ['ipcache', 'Prefix → identity and tunnel endpoint', bpf.bpfIpcacheList],
+    ['endpoint', 'Addresses of this node', bpf.bpfEndpointList],
+    ['metrics', 'Packets and bytes, forwarded and dropped by reason', bpf.bpfMetricsList],
+  ];
+  for (const [name, description, action] of maps) {
+    addList(group.command(name).description(description), 'list', description, action);
+  }
+}
+
+function addMonitor(program: Command): void {
+  program
+    .command('monitor')
+    .description('Events of the datapath as they come: drops with their reason, traces')
+    .option('-t, --type <types...>', 'only these: drop, trace, policy-verdict, debug, trace-sock')
+    .option('--related-to <endpoint>', 'only events of this endpoint id')
+    .option('--hex', 'with the captured bytes')
+    .action((options, command: Command) => monitor(createContext(command.optsWithGlobals<GlobalOptions>()), options));
+}
+
+function addLists(program: Command): void {
+  const service = program.command('service').description('Frontends and their backends');
+  addList(service, 'list', 'ID, frontend, type and backends of every service', lists.serviceList);
+  addGet(service, 'name', 'Frontends of one service: its ID, name or namespace/name', lists.serviceGet);
+  const endpoint = program.command('endpoint').description('Workloads of this node');
+  addList(endpoint, 'list', 'Identity, labels and addresses of every endpoint', lists.endpointList);
+  addGet(endpoint, 'id', "One endpoint: its ID, 'pod-name:ns/name', 'ipv4:…', 'container-id:…'", lists.endpointGet);
+  const identity = program.command('identity').description('Numbers of label sets');
+  addList(identity, 'list', 'Every identity in use', lists.identityList);
+  addGet(identity, 'id', 'Labels of one identity', lists.identityGet);
+  addList(
+    program.command('ip').description('Prefix → identity'),
+    'list',
+    'What the ipcache maps to which identity',
+    lists.ipList,
+  );
+  addList(
+    program.command('node').description('Nodes of the cluster'),
+    'list',
+    'Addresses and pod CIDRs of every node',
+    lists.nodeList,
+  );
+}
+
+export function createProgram(version: string): Command {
+  const program = new Command('ciliate')
+    .description('Kubernetes networking, load balancing, policy and observability with eBPF')
+    .version(version, '-V, --version')
+    .option('--node <name>', 'the agent of this sandbox node')
+    .option('--socket-path <path>', "the agent's REST socket")
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json', 'table']).default('table'))
+    .showSuggestionAfterError(true)
+    .showHelpAfterError('(ciliate --help lists the commands)')
+    .enablePositionalOptions(false);
+  addStatus(program);
+  addLists(program);
+  addBpf(program);
+  addMonitor(program);
+  addSandboxCommands(program);
+  program
+    .command('completion <shell>')
+    .description('Completion script for bash, zsh or fish: source it, or put it where your shell looks')
+    .action((shell: string) => {
+      process.stdout.write(completionScript(shell, program));
+    });
+  return program;
+}

@@ -1,0 +1,149 @@
+/** kill -9 of an agent under load: no connection breaks, nothing is lost, the restarted agent adopts what is there. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { Cluster, eventually } from '../lib/cluster.ts';
+import { privileged } from '../lib/privileged.ts';
+
+const manifest = `
+apiVersion: v1
+kind: Pod
+metadata: { name: client, labels: { app: client } }
+spec: { nodeName: node-1, containers: [{ name: client, image: netshoot }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: server, labels: { app: server } }
+spec:
+  nodeName: node-2
+  containers:
+  - { name: echo, image: ciliate/echo, ports: [{ containerPort: 8080 }] }
+  - { name: iperf, image: iperf3, command: [iperf3, -s, -p, "5201"] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: server }
+spec: { type: NodePort, selector: { app: server }, ports: [{ port: 80, targetPort: 8080 }] }
+`;
+
+/** The agent's process of a node, by its command line. */
+function agentPid(cluster: Cluster, node: string): number | undefined {
+  const pids = readdirSync('/proc').filter(entry => /^\d+$/.test(entry));
+  const found = pids.find(pid => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return (
+        /node$/.test(words[0] ?? '') &&
+        words.some(word => /\/agent\.(mjs|ts)$/.test(word)) &&
+        words.some(word => word.includes(`/run/ciliate/${cluster.name}/${node}/`))
+      );
+    } catch {
+      return false;
+    }
+  });
+  return found === undefined ? undefined : Number(found);
+}
+
+/** Requests one after the other until `stop`; what failed is told. */
+function loadLoop(
+  cluster: Cluster,
+  from: string,
+  url: string,
+): { stop(): Promise<{ readonly done: number; readonly failed: readonly string[] }> } {
+  let running = true;
+  let done = 0;
+  const failed: string[] = [];
+  const loop = (async () => {
+    while (running) {
+      const answer = await cluster.exec(from, 'curl', '-sS', '--max-time', '5', url);
+      done += 1;
+      if (answer.code !== 0) failed.push(answer.stderr.trim());
+    }
+  })();
+  return {
+    async stop() {
+      running = false;
+      await loop;
+      return { done, failed };
+    },
+  };
+}
+
+async function ready(cluster: Cluster, node: string): Promise<void> {
+  await eventually(`the agent of ${node} is ready`, async () =>
+    (await cluster.ciliate('--node', node, 'status', '--brief')).code === 0 ? true : undefined,
+  );
+}
+
+describe('surviving', privileged('sandbox'), () => {
+  const cluster = new Cluster({ name: 'survive' });
+  let nodePort = '';
+  let server = '';
+
+  before(async () => {
+    cluster.up();
+    await cluster.apply(manifest);
+    await cluster.kube('wait', '--for=condition=Ready', 'pod', '--all', '--timeout=90s');
+    nodePort = await cluster.kube('get', 'svc', 'server', '-o', 'jsonpath={.spec.ports[0].nodePort}');
+    server = await cluster.kube('get', 'pod', 'server', '-o', 'jsonpath={.status.podIP}');
+    await eventually('the service answers', async () =>
+      (await cluster.exec('pod/default/client', 'curl', '-sS', '--max-time', '3', 'http://server')).code === 0
+        ? true
+        : undefined,
+    );
+  });
+  after(() => {
+    cluster.down();
+  });
+
+  test('kill -9 of both agents under load breaks no connection and loses no packet', async () => {
+    const bulk = cluster.exec(
+      'pod/default/client',
+      'iperf3',
+      '-c',
+      server,
+      '-p',
+      '5201',
+      '-t',
+      '12',
+      '-b',
+      '50M',
+      '-J',
+    );
+    const pings = cluster.exec('pod/default/client', 'ping', '-n', '-q', '-i', '0.05', '-c', '200', server);
+    const loops = [
+      loadLoop(cluster, 'pod/default/client', 'http://server'),
+      loadLoop(cluster, 'outside', `http://172.30.0.11:${nodePort}`),
+    ];
+    const killed: number[] = [];
+    for (const node of ['node-1', 'node-2']) {
+      await new Promise(resolve => setTimeout(resolve, 2000));
+      const pid = agentPid(cluster, node);
+      assert.ok(pid !== undefined, `no agent process on ${node}`);
+      process.kill(pid, 'SIGKILL');
+      killed.push(pid);
+    }
+    const results = await Promise.all([bulk, pings]);
+    for (const loop of loops) {
+      const { done, failed } = await loop.stop();
+      assert.ok(done > 0);
+      assert.deepEqual(failed, []);
+    }
+    assert.equal(results[0].code, 0, results[0].stdout + results[0].stderr);
+    assert.match(results[1].stdout, /200 packets transmitted, 200 received/);
+    await ready(cluster, 'node-1');
+    await ready(cluster, 'node-2');
+    for (const node of ['node-1', 'node-2'])
+      assert.ok(!killed.includes(agentPid(cluster, node) ?? 0), `${node} has a new agent`);
+  });
+
+  test('an endpoint that was there before the kill is still listed, and a new pod gets connected', async () => {
+    const list = await cluster.ciliate('--node', 'node-1', 'endpoint', 'list');
+    const address = await cluster.kube('get', 'pod', 'client', '-o', 'jsonpath={.status.podIP}');
+    assert.ok(list.stdout.includes(address), list.stdout);
+    await cluster.apply(manifest.split('---')[0]?.replace('name: client', 'name: late') ?? '');
+    await cluster.kube('wait', '--for=condition=Ready', 'pod/late', '--timeout=60s');
+    const answer = await cluster.exec('pod/default/late', 'curl', '-sS', '--max-time', '5', 'http://server');
+    assert.equal(answer.code, 0, answer.stderr);
+  });
+});
