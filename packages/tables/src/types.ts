@@ -55,6 +55,8 @@ export interface RWTable<Row, Index extends string = string> extends Table<Row, 
   insert(txn: WriteTxn, row: Row): Row | undefined;
   /** Removes by key; returns the row that was there, undefined when there was none. */
   delete(txn: WriteTxn, key: string): Row | undefined;
+  /** The row as this transaction sees it, its own writes included; `get` gives the one from before it. */
+  peek(txn: WriteTxn, key: string): Row | undefined;
   /** Replaces only if the row is still `expected` (same object). True when it did. */
   compareAndSwap(txn: WriteTxn, expected: Row, row: Row): boolean;
   /** Registers a source that must deliver its first list. Call the returned function once, inside a transaction. */

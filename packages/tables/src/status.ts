@@ -1,0 +1,21 @@
+import type { Status } from './types.ts';
+
+/** Status that a writer gives a row it wants reconciled. `now` in ms, from the Clock. */
+export function pending(now: number): Status {
+  return { kind: 'pending', since: now };
+}
+
+/** Status of a row that the target holds. Only reconcilers write it. */
+export function done(now: number): Status {
+  return { kind: 'done', since: now };
+}
+
+/** Status of a row whose last `attempts` operations all failed. Only reconcilers, and compilers that refuse a row, write it. */
+export function failed(now: number, error: string, attempts: number): Status {
+  return { kind: 'error', since: now, error, attempts };
+}
+
+/** The text of anything thrown. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
