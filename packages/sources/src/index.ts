@@ -1,1 +1,11 @@
-export {};
+export * from './backoff.ts';
+export * from './errors.ts';
+export * from './joined-sink.ts';
+export * from './kube-client.ts';
+export * from './kube-config.ts';
+export * from './kube-object.ts';
+export * from './reflector.ts';
+export * from './resource-version.ts';
+export * from './resources.ts';
+export * from './table-sink.ts';
+export * from './writers.ts';

@@ -1,0 +1,147 @@
+/** Addresses of this node's pod CIDRs, both families. Owners are texts: 'router', 'health', 'namespace/pod'. */
+import type { Address, Prefix } from '@ciliate/model';
+import { CniErrorCode, type IpamPool, type IpamStatus } from '@ciliate/protocol';
+import { CniFailure } from '../cni/error.ts';
+import { overlaps } from './ip-number.ts';
+import { AddressPool } from './pool.ts';
+
+export interface IpamOptions {
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  /** Only to refuse pod CIDRs that overlap. */
+  readonly serviceCIDRs: readonly string[];
+}
+
+export class IpamError extends Error {
+  override readonly name = 'IpamError';
+  readonly code: 'POD_CIDR_OVERLAPS_SERVICES' | 'POD_CIDR_INVALID';
+
+  constructor(code: IpamError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export class Ipam {
+  readonly #options: IpamOptions;
+  #pools: readonly AddressPool[] = [];
+
+  constructor(options: IpamOptions) {
+    this.#options = options;
+  }
+
+  get podCIDRs(): readonly Prefix[] {
+    return this.#pools.map(pool => pool.prefix);
+  }
+
+  /**
+   * Pools are added, never taken away: addresses in use stay valid until their pods are gone.
+   * @throws IpamError when a CIDR overlaps the services' or is none
+   */
+  setPodCIDRs(prefixes: readonly Prefix[]): void {
+    const wanted = prefixes.filter(prefix => (prefix.includes(':') ? this.#options.ipv6 : this.#options.ipv4));
+    const known = new Set(this.podCIDRs);
+    const added = wanted.filter(prefix => !known.has(prefix)).map(prefix => this.#newPool(prefix));
+    this.#pools = [...this.#pools, ...added];
+  }
+
+  /** The pod CIDR that this service address lies in: such a cluster is not configured right. */
+  podCIDROf(address: string): Prefix | undefined {
+    return this.#pools.find(pool => pool.has(address))?.prefix;
+  }
+
+  /** One address of each enabled family that has a pool. @throws CniFailure POOL_EXHAUSTED, 11 without any pool */
+  allocate(owner: string): readonly Address[] {
+    const taken: Address[] = [];
+    for (const family of [4, 6] as const) {
+      const pools = this.#pools.filter(pool => pool.family === family);
+      if (pools.length === 0) continue;
+      const address = firstOf(pools, pool => pool.allocate(owner));
+      if (address === undefined) {
+        for (const other of taken) this.release(other);
+        throw exhausted(pools);
+      }
+      taken.push(address);
+    }
+    if (taken.length === 0) {
+      throw new CniFailure(
+        CniErrorCode.tryAgainLater,
+        'this node has no pod CIDR yet',
+        'waiting for Node.spec.podCIDRs or CiliumNode.spec.ipam.podCIDRs: is the allocating controller running?',
+      );
+    }
+    return taken;
+  }
+
+  /** Addresses with a fixed place in each family's first pool: 0 router, 1 health. */
+  reserveFixed(index: number, owner: string): readonly Address[] {
+    return ([4, 6] as const).flatMap(family => {
+      const pool = this.#pools.find(candidate => candidate.family === family);
+      if (pool === undefined) return [];
+      const address = pool.nth(index);
+      return pool.reserve(address, owner) ? [address] : [];
+    });
+  }
+
+  /** What a restored endpoint holds. False when no pool has it: a pod CIDR that is gone; the pod keeps its address. */
+  restore(address: Address, owner: string): boolean {
+    return this.#pools.some(pool => pool.reserve(address, owner));
+  }
+
+  release(address: Address): void {
+    for (const pool of this.#pools) pool.release(address);
+  }
+
+  status(): Omit<IpamStatus, 'status'> & { readonly status: string } {
+    const allocations = this.#pools.flatMap(pool => pool.allocations());
+    const pools = this.#pools.map(describePool);
+    return {
+      status: pools
+        .map(pool => `${pool.family}: ${pool.allocated}/${pool.capacity} allocated from ${pool.prefix}`)
+        .join(', '),
+      ipv4: allocations.map(([address]) => address).filter(address => !address.includes(':')),
+      ipv6: allocations.map(([address]) => address).filter(address => address.includes(':')),
+      allocations: Object.fromEntries(allocations),
+      pools,
+    };
+  }
+
+  #newPool(prefix: Prefix): AddressPool {
+    const clash = this.#options.serviceCIDRs.find(cidr => overlaps(cidr, prefix));
+    if (clash !== undefined) {
+      throw new IpamError(
+        'POD_CIDR_OVERLAPS_SERVICES',
+        `pod CIDR ${prefix} overlaps the service CIDR ${clash}: give pods and services ranges of their own`,
+      );
+    }
+    try {
+      return new AddressPool(prefix);
+    } catch (cause) {
+      throw new IpamError('POD_CIDR_INVALID', cause instanceof Error ? cause.message : String(cause), { cause });
+    }
+  }
+}
+
+function firstOf<T, R>(items: readonly T[], pick: (item: T) => R | undefined): R | undefined {
+  for (const item of items) {
+    const result = pick(item);
+    if (result !== undefined) return result;
+  }
+  return undefined;
+}
+
+const describePool = (pool: AddressPool): IpamPool => ({
+  prefix: pool.prefix,
+  family: pool.family === 4 ? 'IPv4' : 'IPv6',
+  capacity: String(pool.capacity),
+  allocated: pool.allocated,
+});
+
+function exhausted(pools: readonly AddressPool[]): CniFailure {
+  const numbers = pools.map(pool => `${pool.prefix}: ${pool.allocated} of ${pool.capacity} in use`).join(', ');
+  return new CniFailure(
+    CniErrorCode.poolExhausted,
+    `no free pod address (${numbers})`,
+    'delete pods of this node, or give the node a larger pod CIDR',
+  );
+}

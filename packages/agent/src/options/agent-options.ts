@@ -1,0 +1,44 @@
+/** Options of ciliate-agent, in the field's spelling. */
+import { choice, flag, integer, list, type OptionValues, text } from './option.ts';
+
+const port: readonly [number, number] = [1, 65535];
+const mapSize: readonly [number, number] = [2, 1 << 24];
+
+export const agentOptions = {
+  'node-name': { ...text('', 'Name of this node in Kubernetes'), default: '' },
+  'k8s-kubeconfig-path': { ...text('', 'Kubeconfig file; without it the service account of the pod'), default: '' },
+  'state-dir': text('/var/run/ciliate', 'Endpoints and node state that survive a restart'),
+  'socket-path': { ...text('', 'REST socket, <state-dir>/ciliate.sock when not given'), default: '' },
+  'bpf-root': text('/sys/fs/bpf', 'Mounted bpffs; pins live in <bpf-root>/ciliate'),
+  'cgroup-root': { ...text('', 'cgroup2 whose sockets are balanced; found when not given'), default: '' },
+  'object-dir': { ...text('', 'Compiled BPF objects; build/bpf beside the program when not given'), default: '' },
+  'routing-mode': choice('tunnel', ['tunnel', 'native'], 'How packets reach pods of other nodes'),
+  'tunnel-protocol': choice('vxlan', ['vxlan'], 'Encapsulation in tunnel mode'),
+  'tunnel-port': integer(8472, port, 'UDP port of the tunnel'),
+  'auto-direct-node-routes': flag(false, 'Native routing: install routes to the pod CIDRs of nodes on the same link'),
+  devices: list([], 'Native devices, comma separated; found by the default route and node address when not given'),
+  ipam: choice('kubernetes', ['kubernetes', 'cluster-pool'], 'Where pod CIDRs come from'),
+  'enable-ipv4': flag(true, 'IPv4 for pods'),
+  'enable-ipv6': flag(true, 'IPv6 for pods'),
+  'enable-bpf-masquerade': flag(true, 'Masquerade what pods send outside the cluster'),
+  'service-cidr': list([], 'Service CIDRs, only to refuse pod CIDRs that overlap them'),
+  mtu: integer(0, [0, 65535], 'MTU of the network; 0 = that of the native device'),
+  'cluster-health-port': integer(4240, port, 'TCP port of the health responder'),
+  'enable-health-checking': flag(true, 'Probe nodes and health endpoints'),
+  'health-check-interval': integer(10, [1, 3600], 'Seconds between rounds of probes'),
+  'cluster-name': text('default', 'Name of the cluster, shown before node names'),
+  'log-level': choice(
+    'info',
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],
+    'Least severe level that is logged',
+  ),
+  'write-cni-conf-when-ready': { ...text('', 'Write the CNI configuration here once the agent is ready'), default: '' },
+  'cni-conf-dir': { ...text('', 'Directory for 05-ciliate.conflist, same effect as the option above'), default: '' },
+  'bpf-lb-map-max': integer(65536, mapSize, 'Entries of each load balancing map'),
+  'bpf-ct-global-max': integer(131072, mapSize, 'Entries of the conntrack map'),
+  'bpf-nat-global-max': integer(131072, mapSize, 'Entries of the NAT map'),
+  'bpf-policy-map-max': integer(16384, mapSize, 'Entries of a policy map'),
+  'monitor-trace': flag(false, 'An event for each forwarded packet, not only for drops'),
+} as const;
+
+export type AgentOptions = OptionValues<typeof agentOptions>;

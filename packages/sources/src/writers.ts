@@ -1,0 +1,161 @@
+/** Typed writes to the API server: the few objects that an agent owns. */
+import { apiStatus } from './errors.ts';
+import type { KubeApi } from './kube-client.ts';
+import type { KubeObject } from './kube-object.ts';
+import { resourcePaths } from './resources.ts';
+
+const mergePatch = 'application/merge-patch+json';
+
+export interface CiliumNodeSpec {
+  readonly addresses: readonly { readonly type: string; readonly ip: string }[];
+  readonly health: { readonly ipv4?: string; readonly ipv6?: string };
+}
+
+export interface CiliumEndpointStatus {
+  readonly id: number;
+  readonly state: string;
+  readonly identity: { readonly id: number; readonly labels: readonly string[] };
+  readonly networking: {
+    readonly addressing: readonly { readonly ipv4?: string; readonly ipv6?: string }[];
+    /** Address of the node: where others send the tunnel's packets. */
+    readonly node: string;
+  };
+  readonly 'external-identifiers': Readonly<Record<string, string>>;
+}
+
+export interface OwnerReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+export class KubeWriters {
+  readonly #api: KubeApi;
+
+  constructor(api: KubeApi) {
+    this.#api = api;
+  }
+
+  /** Undefined when there is none. */
+  async get(path: string): Promise<KubeObject | undefined> {
+    try {
+      return await this.#api.request('GET', path);
+    } catch (error) {
+      if (apiStatus(error) === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** Publishes our part of the CiliumNode; spec.ipam belongs to the operator and is left as it is. */
+  async putCiliumNode(name: string, spec: CiliumNodeSpec, owner: OwnerReference | undefined): Promise<KubeObject> {
+    const metadata = { name, ...(owner === undefined ? {} : { ownerReferences: [owner] }) };
+    return this.#patchOrCreate(resourcePaths.ciliumNode(name), { spec }, resourcePaths.ciliumNodes, {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNode',
+      metadata,
+      spec: { ...spec, ipam: {} },
+    });
+  }
+
+  async putCiliumEndpoint(
+    namespace: string,
+    name: string,
+    status: CiliumEndpointStatus,
+    owner: OwnerReference | undefined,
+  ): Promise<void> {
+    const metadata = { name, namespace, ...(owner === undefined ? {} : { ownerReferences: [owner] }) };
+    await this.#patchOrCreate(
+      resourcePaths.ciliumEndpoint(namespace, name),
+      { metadata: { ownerReferences: owner === undefined ? null : [owner] }, status },
+      resourcePaths.ciliumEndpointsOf(namespace),
+      { apiVersion: 'cilium.io/v2', kind: 'CiliumEndpoint', metadata, status },
+    );
+  }
+
+  async deleteCiliumEndpoint(namespace: string, name: string): Promise<void> {
+    await this.#delete(resourcePaths.ciliumEndpoint(namespace, name));
+  }
+
+  /**
+   * Claims a number for a set of labels. True: the object is ours or was already there with equal labels; false: the
+   * number belongs to other labels.
+   */
+  async claimIdentity(id: number, labels: Readonly<Record<string, string>>): Promise<boolean> {
+    const object = {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumIdentity',
+      metadata: { name: String(id), labels: kubernetesLabels(labels) },
+      'security-labels': labels,
+    };
+    try {
+      await this.#api.request('POST', resourcePaths.ciliumIdentities, { body: object });
+      return true;
+    } catch (error) {
+      if (apiStatus(error) !== 409) throw error;
+    }
+    const existing = await this.get(resourcePaths.ciliumIdentity(id));
+    // Deleted between our two requests: the caller tries the same number again.
+    if (existing === undefined) return this.claimIdentity(id, labels);
+    return sameLabels(existing['security-labels'], labels);
+  }
+
+  /** What other components look at to know that pods can be run here. */
+  async setNetworkAvailable(node: string, annotations: Readonly<Record<string, string>>): Promise<void> {
+    const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+    const condition = {
+      type: 'NetworkUnavailable',
+      status: 'False',
+      reason: 'CiliateIsUp',
+      message: 'Ciliate is running on this node',
+      lastHeartbeatTime: now,
+      lastTransitionTime: now,
+    };
+    await this.#api.request('PATCH', resourcePaths.nodeStatus(node), {
+      body: { status: { conditions: [condition] } },
+      contentType: 'application/strategic-merge-patch+json',
+    });
+    await this.#api.request('PATCH', resourcePaths.node(node), {
+      body: { metadata: { annotations } },
+      contentType: mergePatch,
+    });
+  }
+
+  async #patchOrCreate(path: string, patch: unknown, collection: string, object: unknown): Promise<KubeObject> {
+    try {
+      return await this.#api.request('PATCH', path, { body: patch, contentType: mergePatch });
+    } catch (error) {
+      if (apiStatus(error) !== 404) throw error;
+    }
+    try {
+      return await this.#api.request('POST', collection, { body: object });
+    } catch (error) {
+      if (apiStatus(error) !== 409) throw error;
+      return this.#api.request('PATCH', path, { body: patch, contentType: mergePatch });
+    }
+  }
+
+  async #delete(path: string): Promise<void> {
+    try {
+      await this.#api.request('DELETE', path);
+    } catch (error) {
+      if (apiStatus(error) !== 404) throw error;
+    }
+  }
+}
+
+/** 'k8s:app' → 'app', for selection with kubectl; label keys that Kubernetes would refuse are left out. */
+function kubernetesLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [key, value] of Object.entries(labels)) {
+    const bare = key.replace(/^k8s:/, '');
+    if (/^([a-z0-9.-]+\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(bare) && value.length <= 63) result[bare] = value;
+  }
+  return result;
+}
+
+function sameLabels(value: unknown, labels: Readonly<Record<string, string>>): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const there = Object.entries(value);
+  return there.length === Object.keys(labels).length && there.every(([key, text]) => labels[key] === text);
+}
