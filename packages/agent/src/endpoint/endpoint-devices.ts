@@ -1,0 +1,31 @@
+import type { Address, EndpointRow } from '@ciliate/model';
+
+/** What the endpoint manager needs of the datapath; tests give a fake. */
+export interface EndpointDevices {
+  /** Makes the device pair. Undoes itself when it throws. */
+  create(spec: EndpointDeviceSpec): EndpointDevice | Promise<EndpointDevice>;
+  /** Removing what is gone is no error. */
+  remove(row: EndpointRow): void | Promise<void>;
+  /** Both ends are there, with the addresses. */
+  check(row: EndpointRow): boolean | Promise<boolean>;
+  /** Resolves when what the kernel needs for this endpoint is in place; rejects after a while. */
+  wired(row: EndpointRow, signal: AbortSignal): Promise<void>;
+}
+
+export interface EndpointDeviceSpec {
+  readonly endpointId: number;
+  readonly containerId: string;
+  readonly containerDevice: string;
+  /** Path of the network namespace. */
+  readonly netns: string;
+  readonly addresses: readonly Address[];
+  readonly routers: readonly Address[];
+  readonly mtu: number;
+}
+
+export interface EndpointDevice {
+  readonly device: string;
+  readonly ifindex: number;
+  readonly mac: string;
+  readonly nodeMac: string;
+}

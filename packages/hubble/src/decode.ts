@@ -1,0 +1,119 @@
+/** Records of the events ring buffer → MonitorEvent (struct event_header of bpf/lib/types.h, then captured bytes). */
+import {
+  DropReason,
+  decodeEventHeader,
+  type EventHeader,
+  EventType,
+  eventHeaderCodec,
+  VerdictSource,
+} from '@ciliate/abi';
+import type { MonitorEvent } from '@ciliate/protocol';
+import { decodePacket, packetText } from './packet.ts';
+
+const types: Readonly<Record<number, MonitorEvent['type']>> = {
+  [EventType.EVENT_DROP]: 'drop',
+  [EventType.EVENT_DEBUG]: 'debug',
+  [EventType.EVENT_TRACE]: 'trace',
+  [EventType.EVENT_POLICY_VERDICT]: 'policy-verdict',
+  [EventType.EVENT_TRACE_SOCK]: 'trace-sock',
+};
+
+/** Names that differ from the words of the constant. */
+const reasonTexts: Readonly<Record<number, string>> = {
+  [DropReason.REASON_FORWARDED]: 'Forwarded',
+  [DropReason.DROP_INVALID_SMAC]: 'Invalid source mac',
+  [DropReason.DROP_INVALID_DMAC]: 'Invalid destination mac',
+  [DropReason.DROP_INVALID_SIP]: 'Invalid source ip',
+  [DropReason.DROP_POLICY]: 'Policy denied',
+  [DropReason.DROP_INVALID]: 'Invalid packet',
+  [DropReason.DROP_CT_INVALID_HDR]: 'CT: Truncated or invalid header',
+  [DropReason.DROP_FRAG_NEEDED]: 'Fragmentation needed',
+  [DropReason.DROP_CT_UNKNOWN_PROTO]: 'CT: Unknown L4 protocol',
+  [DropReason.DROP_UNKNOWN_L3]: 'Unsupported L3 protocol',
+  [DropReason.DROP_UNKNOWN_L4]: 'Unknown L4 protocol',
+  [DropReason.DROP_UNKNOWN_ICMP_CODE]: 'Unknown ICMPv4 code',
+  [DropReason.DROP_UNKNOWN_ICMP_TYPE]: 'Unknown ICMPv4 type',
+  [DropReason.DROP_UNKNOWN_ICMP6_CODE]: 'Unknown ICMPv6 code',
+  [DropReason.DROP_UNKNOWN_ICMP6_TYPE]: 'Unknown ICMPv6 type',
+  [DropReason.DROP_UNKNOWN_TARGET]: 'No matching local container found',
+  [DropReason.DROP_CSUM_L3]: 'Error while correcting L3 checksum',
+  [DropReason.DROP_CSUM_L4]: 'Error while correcting L4 checksum',
+  [DropReason.DROP_CT_CREATE_FAILED]: 'CT: Map insertion failed',
+  [DropReason.DROP_INVALID_EXTHDR]: 'Invalid IPv6 extension header',
+  [DropReason.DROP_FRAG_NOSUPPORT]: 'IP fragmentation not supported',
+  [DropReason.DROP_NO_SERVICE]: 'Service backend not found',
+  [DropReason.DROP_NO_TUNNEL_ENDPOINT]: 'No tunnel/encapsulation endpoint',
+  [DropReason.DROP_NAT_NO_MAPPING]: 'No mapping for NAT masquerade',
+  [DropReason.DROP_NAT_UNSUPP_PROTO]: 'Unsupported protocol for NAT masquerade',
+  [DropReason.DROP_NO_FIB]: 'FIB lookup failed',
+  [DropReason.DROP_TTL_EXCEEDED]: 'TTL exceeded',
+};
+
+const words = (constant: string): string => {
+  const text = constant
+    .replace(/^(DROP|REASON)_/, '')
+    .toLowerCase()
+    .replaceAll('_', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
+
+/** Text of a drop reason; numbers that have no name give 'reason 250'. */
+export function dropReasonName(reason: number): string {
+  const known = reasonTexts[reason];
+  if (known !== undefined) return known;
+  const constant = Object.entries(DropReason).find(([, value]) => value === reason)?.[0];
+  return constant === undefined ? `reason ${reason}` : words(constant);
+}
+
+/** 'from_container' … as the programs are called. */
+export function programName(source: number): string {
+  return (
+    Object.entries(VerdictSource)
+      .find(([, value]) => value === source)?.[0]
+      .toLowerCase() ?? `source ${source}`
+  );
+}
+
+export interface DecodeOptions {
+  /** Milliseconds since 1970 of the kernel's monotonic zero, to give records a time of day. */
+  readonly bootTime: number;
+  /** Add the captured bytes in hexadecimal. */
+  readonly hex?: boolean;
+}
+
+/** Undefined for a record shorter than its header. */
+export function decodeEvent(record: Uint8Array, options: DecodeOptions): MonitorEvent | undefined {
+  if (record.length < eventHeaderCodec.size) return undefined;
+  const header = decodeEventHeader(record);
+  const captured = record.subarray(eventHeaderCodec.size, eventHeaderCodec.size + header.captured);
+  const packet = decodePacket(captured);
+  const type = types[header.type] ?? 'debug';
+  const reasonName = type === 'drop' ? dropReasonName(header.subtype) : undefined;
+  const event: Omit<MonitorEvent, 'summary'> = {
+    type,
+    time: new Date(options.bootTime + Number(header.timestamp / 1_000_000n)).toISOString(),
+    program: programName(header.source),
+    ...(reasonName === undefined
+      ? { observationPoint: String(header.subtype) }
+      : { reason: header.subtype, reasonName }),
+    sourceIdentity: header.srcIdentity,
+    destinationIdentity: header.dstIdentity,
+    endpointId: header.endpointId,
+    ifindex: header.ifindex,
+    line: header.line,
+    hash: `0x${header.hash.toString(16)}`,
+    length: header.packetLength,
+    packet,
+    ...(options.hex === true ? { data: Buffer.from(captured).toString('hex') } : {}),
+  };
+  return { ...event, summary: summaryOf(event, header) };
+}
+
+function summaryOf(event: Omit<MonitorEvent, 'summary'>, header: EventHeader): string {
+  const flow = event.packet === undefined ? '' : packetText(event.packet);
+  const identities = `identity ${header.srcIdentity}->${header.dstIdentity}`;
+  if (event.type === 'drop') {
+    return `xx drop (${event.reasonName}) ${event.program} flow ${event.hash} to endpoint ${header.endpointId}, ifindex ${header.ifindex}, line ${header.line}, ${identities}: ${flow}`;
+  }
+  return `-> ${event.type} ${event.program} flow ${event.hash}, endpoint ${header.endpointId}, ifindex ${header.ifindex}, ${identities}: ${flow}`;
+}
