@@ -1,0 +1,58 @@
+import { isIPv4 } from '../address.ts';
+import type { EndpointSliceRow, SliceEndpoint } from '../rows.ts';
+import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
+import { Reader } from './reader.ts';
+import { protocols } from './service.ts';
+
+/**
+ * A discovery.k8s.io/v1 EndpointSlice. Addresses that cannot be read, or are of the other family, are noted and left out.
+ * A slice of no service has '' as its service; one of type FQDN is an error.
+ */
+export function endpointSliceFromK8s(object: unknown): Parsed<EndpointSliceRow> {
+  return parsing(problems => {
+    const root = new Reader(object);
+    const family = root.at('addressType').choice(['IPv4', 'IPv6'], 'IPv4');
+    return {
+      namespace: root.at('metadata', 'namespace').text(),
+      name: root.at('metadata', 'name').text(),
+      service: root.at('metadata', 'labels').labels()['kubernetes.io/service-name'] ?? '',
+      family,
+      ports: root.at('ports').list().flatMap(slicePort),
+      endpoints: root
+        .at('endpoints')
+        .list()
+        .map(endpoint => sliceEndpoint(endpoint, family, problems))
+        .filter(endpoint => endpoint.addresses.length > 0),
+    };
+  });
+}
+
+/** A port without number means all ports: nothing that a load balancer could use. */
+function slicePort(port: Reader): EndpointSliceRow['ports'] {
+  if (port.at('port').absent) return [];
+  return [
+    {
+      name: port.at('name').text(''),
+      port: port.at('port').integer(1, 65_535),
+      protocol: port.at('protocol').choice(protocols, 'TCP'),
+    },
+  ];
+}
+
+function sliceEndpoint(endpoint: Reader, family: EndpointSliceRow['family'], problems: ParseProblem[]): SliceEndpoint {
+  const conditions = endpoint.at('conditions');
+  // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
+  const ready = conditions.at('ready').boolean(true);
+  const target = endpoint.at('targetRef');
+  const isPod = target.at('kind').text('') === 'Pod';
+  const addresses = endpoint.at('addresses').addresses(problems);
+  return {
+    addresses: addresses.filter(address => isIPv4(address) === (family === 'IPv4')),
+    ready,
+    serving: conditions.at('serving').boolean(ready),
+    terminating: conditions.at('terminating').boolean(false),
+    nodeName: endpoint.at('nodeName').text(''),
+    zone: endpoint.at('zone').text(''),
+    targetPod: isPod ? `${target.at('namespace').text('')}/${target.at('name').text('')}` : '',
+  };
+}

@@ -1,0 +1,121 @@
+import type { Database, RWTable } from '@ciliate/tables';
+import { frontendColumns, labelsColumn, nodeColumns, serviceColumns } from './columns.ts';
+import { objectKey, portKey } from './keys.ts';
+import { labelsKey } from './labels.ts';
+import type {
+  DeviceRow,
+  EndpointDeviceRow,
+  EndpointMapRow,
+  EndpointRow,
+  EndpointSliceRow,
+  FrontendRow,
+  IdentityRow,
+  IpcacheRow,
+  LbRow,
+  NamespaceRow,
+  NetdevRow,
+  NodeMapRow,
+  NodeRow,
+  PodRow,
+  RemoteEndpointRow,
+  RouteRow,
+  ServiceRow,
+} from './rows.ts';
+
+/** Every table of a node. Each has one writer (STYLE rule 3): sources, the endpoint manager, a controller. */
+export interface Tables {
+  readonly nodes: RWTable<NodeRow, 'address'>;
+  readonly pods: RWTable<PodRow, 'address' | 'namespace'>;
+  readonly namespaces: RWTable<NamespaceRow>;
+  readonly services: RWTable<ServiceRow>;
+  readonly endpointSlices: RWTable<EndpointSliceRow, 'service'>;
+  readonly remoteEndpoints: RWTable<RemoteEndpointRow, 'address'>;
+  readonly endpoints: RWTable<EndpointRow, 'address' | 'container' | 'pod' | 'identity'>;
+  readonly identities: RWTable<IdentityRow, 'labels'>;
+  readonly devices: RWTable<DeviceRow>;
+  readonly frontends: RWTable<FrontendRow, 'service' | 'backend'>;
+  readonly lbRows: RWTable<LbRow, 'backendId'>;
+  readonly ipcacheRows: RWTable<IpcacheRow>;
+  readonly endpointMapRows: RWTable<EndpointMapRow>;
+  readonly endpointDeviceRows: RWTable<EndpointDeviceRow>;
+  readonly netdevRows: RWTable<NetdevRow>;
+  readonly nodeMapRows: RWTable<NodeMapRow>;
+  readonly routeRows: RWTable<RouteRow>;
+}
+
+/** Makes all tables, empty, in `db`. Keys and indexes are those that rows.ts names. */
+export function defineTables(db: Database): Tables {
+  return { ...intentTables(db), ...serviceTables(db), ...desiredTables(db) };
+}
+
+function intentTables(db: Database) {
+  return {
+    nodes: db.table<NodeRow, 'address'>({
+      name: 'nodes',
+      key: row => row.name,
+      indexes: { address: row => [...row.addresses.map(({ address }) => address), ...row.routerAddresses] },
+      columns: nodeColumns,
+    }),
+    pods: db.table<PodRow, 'address' | 'namespace'>({
+      name: 'pods',
+      key: objectKey,
+      indexes: { address: row => row.podIPs, namespace: row => [row.namespace] },
+    }),
+    namespaces: db.table<NamespaceRow, string>({ name: 'namespaces', key: row => row.name }),
+    endpoints: db.table<EndpointRow, 'address' | 'container' | 'pod' | 'identity'>({
+      name: 'endpoints',
+      key: row => String(row.id),
+      indexes: {
+        address: row => row.addresses,
+        container: row => [row.containerId],
+        pod: row => (row.podName === '' ? [] : [`${row.podNamespace}/${row.podName}`]),
+        identity: row => [String(row.identity)],
+      },
+    }),
+    remoteEndpoints: db.table<RemoteEndpointRow, 'address'>({
+      name: 'remoteEndpoints',
+      key: objectKey,
+      indexes: { address: row => row.addresses },
+    }),
+    identities: db.table<IdentityRow, 'labels'>({
+      name: 'identities',
+      key: row => String(row.id),
+      indexes: { labels: row => [labelsKey(row.labels)] },
+      columns: { ID: row => String(row.id), Labels: labelsColumn },
+    }),
+    devices: db.table<DeviceRow, string>({ name: 'devices', key: row => row.name }),
+  };
+}
+
+function serviceTables(db: Database) {
+  return {
+    services: db.table<ServiceRow, string>({ name: 'services', key: objectKey, columns: serviceColumns }),
+    endpointSlices: db.table<EndpointSliceRow, 'service'>({
+      name: 'endpointSlices',
+      key: objectKey,
+      indexes: { service: row => [`${row.namespace}/${row.service}`] },
+    }),
+    frontends: db.table<FrontendRow, 'service' | 'backend'>({
+      name: 'frontends',
+      key: portKey,
+      indexes: { service: row => [row.service], backend: row => [...new Set(row.backends.map(be => be.address))] },
+      columns: frontendColumns,
+    }),
+  };
+}
+
+function desiredTables(db: Database) {
+  return {
+    lbRows: db.table<LbRow, 'backendId'>({
+      name: 'lbRows',
+      key: row => row.key,
+      indexes: { backendId: row => row.backendIds.map(String) },
+    }),
+    ipcacheRows: db.table<IpcacheRow, string>({ name: 'ipcacheRows', key: row => row.prefix }),
+    endpointMapRows: db.table<EndpointMapRow, string>({ name: 'endpointMapRows', key: row => row.address }),
+    endpointDeviceRows: db.table<EndpointDeviceRow, string>({ name: 'endpointDeviceRows', key: row => row.device }),
+    netdevRows: db.table<NetdevRow, string>({ name: 'netdevRows', key: row => row.device }),
+    nodeMapRows: db.table<NodeMapRow, string>({ name: 'nodeMapRows', key: row => row.address }),
+    routeRows: db.table<RouteRow, string>({ name: 'routeRows', key: row => row.prefix }),
+  };
+}
