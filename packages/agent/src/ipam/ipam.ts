@@ -1,8 +1,7 @@
 /** Addresses of this node's pod CIDRs, both families. Owners are texts: 'router', 'health', 'namespace/pod'. */
-import type { Address, Prefix } from '@ciliate/model';
+import { type Address, type Prefix, prefixesOverlap, tryParsePrefix } from '@ciliate/model';
 import { CniErrorCode, type IpamPool, type IpamStatus } from '@ciliate/protocol';
 import { CniFailure } from '../cni/error.ts';
-import { overlaps } from './ip-number.ts';
 import { AddressPool } from './pool.ts';
 
 export interface IpamOptions {
@@ -46,7 +45,7 @@ export class Ipam {
   }
 
   /** The pod CIDR that this service address lies in: such a cluster is not configured right. */
-  podCIDROf(address: string): Prefix | undefined {
+  podCIDROf(address: Address): Prefix | undefined {
     return this.#pools.find(pool => pool.has(address))?.prefix;
   }
 
@@ -107,7 +106,7 @@ export class Ipam {
   }
 
   #newPool(prefix: Prefix): AddressPool {
-    const clash = this.#options.serviceCIDRs.find(cidr => overlaps(cidr, prefix));
+    const clash = this.#options.serviceCIDRs.find(cidr => overlap(cidr, prefix));
     if (clash !== undefined) {
       throw new IpamError(
         'POD_CIDR_OVERLAPS_SERVICES',
@@ -144,4 +143,10 @@ function exhausted(pools: readonly AddressPool[]): CniFailure {
     `no free pod address (${numbers})`,
     'delete pods of this node, or give the node a larger pod CIDR',
   );
+}
+
+/** What is no prefix overlaps nothing: it is refused elsewhere. */
+function overlap(a: string, b: string): boolean {
+  const [one, other] = [tryParsePrefix(a), tryParsePrefix(b)];
+  return one !== undefined && other !== undefined && prefixesOverlap(one, other);
 }
