@@ -4,6 +4,7 @@ export * from './joined-sink.ts';
 export * from './kube-client.ts';
 export * from './kube-config.ts';
 export * from './kube-object.ts';
+export * from './kubernetes-source.ts';
 export * from './reflector.ts';
 export * from './resource-version.ts';
 export * from './resources.ts';

@@ -1,0 +1,167 @@
+/** Everything that an agent reads from the API server: one reflector per resource, into the intent tables. */
+import {
+  type CiliumNodeRow,
+  ciliumEndpointFromK8s,
+  ciliumIdentityFromK8s,
+  ciliumNodeFromK8s,
+  endpointSliceFromK8s,
+  mergeNode,
+  type NodeRow,
+  namespaceFromK8s,
+  nodeFromK8s,
+  type Parsed,
+  podFromK8s,
+  serviceFromK8s,
+  type Tables,
+} from '@ciliate/model';
+import type { Database, RWTable } from '@ciliate/tables';
+import { SourceError } from './errors.ts';
+import { JoinedSinks } from './joined-sink.ts';
+import type { KubeApi } from './kube-client.ts';
+import { type KubeObject, objectKey } from './kube-object.ts';
+import { Reflector, type ReflectorHealth, type ReflectorOptions, type Sink } from './reflector.ts';
+import { resourcePaths } from './resources.ts';
+import { type SourceLog, TableSink } from './table-sink.ts';
+
+export interface KubernetesSourceOptions {
+  readonly nodeName: string;
+  /** 'node': Node.spec.podCIDRs; 'ciliumNode': what the operator of cluster-pool gave. */
+  readonly podCIDRsFrom: 'node' | 'ciliumNode';
+  /** True for an address of this node: its CiliumEndpoints are ours and not remote. */
+  readonly isLocalAddress: (address: string) => boolean;
+}
+
+export interface KubernetesSourceModules {
+  readonly api: KubeApi;
+  readonly db: Database;
+  readonly tables: Pick<
+    Tables,
+    'nodes' | 'pods' | 'namespaces' | 'services' | 'endpointSlices' | 'remoteEndpoints' | 'identities'
+  >;
+  readonly log: SourceLog;
+}
+
+/** As kube-proxy: services that another proxy serves, and slices of headless services, are not ours. */
+const foreignLabels = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'];
+
+export class KubernetesSource {
+  readonly name = 'kubernetes-source';
+  readonly #modules: KubernetesSourceModules;
+  readonly #reflectors: readonly Reflector[];
+
+  constructor(options: KubernetesSourceOptions, modules: KubernetesSourceModules) {
+    this.#modules = modules;
+    const { tables } = modules;
+    const nodes = this.#nodeSinks(options);
+    const { nodeName } = options;
+    this.#reflectors = [
+      this.#reflector({ name: 'nodes', path: resourcePaths.nodes }, nodes.first),
+      this.#reflector({ name: 'ciliumnodes', path: resourcePaths.ciliumNodes, optional: true }, nodes.second),
+      this.#table('services', resourcePaths.services, tables.services, unlessForeign(serviceFromK8s)),
+      this.#table(
+        'endpointslices',
+        resourcePaths.endpointSlices,
+        tables.endpointSlices,
+        unlessForeign(endpointSliceFromK8s),
+      ),
+      this.#table('namespaces', resourcePaths.namespaces, tables.namespaces, namespaceFromK8s),
+      this.#table('pods', resourcePaths.pods, tables.pods, podFromK8s, {
+        query: { fieldSelector: `spec.nodeName=${nodeName}` },
+      }),
+      this.#table(
+        'ciliumendpoints',
+        resourcePaths.ciliumEndpoints,
+        tables.remoteEndpoints,
+        object => {
+          const parsed = ciliumEndpointFromK8s(object);
+          return 'row' in parsed && options.isLocalAddress(parsed.row.nodeAddress) ? undefined : parsed;
+        },
+        { optional: true },
+      ),
+      this.#table('ciliumidentities', resourcePaths.ciliumIdentities, tables.identities, ciliumIdentityFromK8s, {
+        optional: true,
+      }),
+    ];
+  }
+
+  start(): void {
+    for (const reflector of this.#reflectors) reflector.start();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#reflectors.map(reflector => reflector.stop()));
+  }
+
+  health(): readonly ReflectorHealth[] {
+    return this.#reflectors.map(reflector => reflector.health);
+  }
+
+  #table<Row, Index extends string>(
+    name: string,
+    path: string,
+    table: RWTable<Row, Index>,
+    parse: (object: KubeObject) => Parsed<Row> | undefined,
+    more: Partial<ReflectorOptions> = {},
+  ): Reflector {
+    const { db, log } = this.#modules;
+    const sink = new TableSink(
+      {
+        name,
+        parse: object => {
+          const parsed = parse(object);
+          return parsed === undefined ? undefined : this.#rowOf(name, object, parsed);
+        },
+      },
+      { db, table, log },
+    );
+    return this.#reflector({ name, path, ...more }, sink);
+  }
+
+  #reflector(options: ReflectorOptions, sink: Sink): Reflector {
+    return new Reflector(options, { api: this.#modules.api, sink, log: this.#modules.log });
+  }
+
+  #nodeSinks({ nodeName, podCIDRsFrom }: KubernetesSourceOptions): JoinedSinks<NodeRow, 'address'> {
+    const { db, log, tables } = this.#modules;
+    return new JoinedSinks<NodeRow, 'address'>(
+      {
+        names: ['nodes', 'ciliumnodes'],
+        join: (node, ciliumNode) => {
+          const first = node === undefined ? undefined : this.#rowOf('nodes', node, nodeFromK8s(node, nodeName));
+          const second: CiliumNodeRow | undefined =
+            ciliumNode === undefined
+              ? undefined
+              : this.#rowOf('ciliumnodes', ciliumNode, ciliumNodeFromK8s(ciliumNode));
+          return mergeNode(first, second, nodeName, podCIDRsFrom);
+        },
+      },
+      { db, table: tables.nodes, log },
+    );
+  }
+
+  #rowOf<Row>(source: string, object: KubeObject, parsed: Parsed<Row>): Row {
+    if ('error' in parsed) {
+      const { field, message, remedy } = parsed.error;
+      throw new SourceError({ code: 'BAD_OBJECT', object: objectKey(object) }, `${field} ${message}: ${remedy}`);
+    }
+    for (const { field, message, remedy } of parsed.problems) {
+      this.#modules.log('part of an object is not valid, left out', {
+        source,
+        object: objectKey(object),
+        field,
+        message,
+        remedy,
+      });
+    }
+    return parsed.row;
+  }
+}
+
+function unlessForeign<Row>(
+  parse: (object: KubeObject) => Parsed<Row>,
+): (object: KubeObject) => Parsed<Row> | undefined {
+  return object => {
+    const labels = object.metadata?.labels;
+    return foreignLabels.some(label => labels?.[label] !== undefined) ? undefined : parse(object);
+  };
+}
