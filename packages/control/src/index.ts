@@ -1,1 +1,15 @@
-export {};
+export * from './id-allocator.ts';
+export * from './identity/wanted-labels.ts';
+export * from './network/compile-devices.ts';
+export * from './network/compile-endpoints.ts';
+export * from './network/compile-ipcache.ts';
+export * from './network/compile-routes.ts';
+export * from './network/controllers.ts';
+export * from './register-controllers.ts';
+export * from './services/compile-frontend.ts';
+export * from './services/compile-frontends.ts';
+export * from './services/frontend-controller.ts';
+export * from './services/lb-controller.ts';
+export * from './services/lb-limits.ts';
+export type { LbRestore } from './services/lb-state.ts';
+export * from './services/restore-ids.ts';

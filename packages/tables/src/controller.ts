@@ -27,6 +27,8 @@ export interface ControllerOptions<In extends Inputs> {
   readonly name: string;
   readonly inputs: { readonly [Name in keyof In]: Pick<Table<In[Name]>, ControllerInput> };
   readonly outputs: readonly OutputTable[];
+  /** Runs only when every input is initialized: for compilers whose output from half the inputs would take things away. */
+  readonly whole?: boolean;
   /** Computes and writes, in one transaction: when it throws nothing is written and the same changes come again. */
   readonly run: (changes: ChangesOf<In>, txn: WriteTxn) => void;
   /** ms. Default 100 and 60000. */
@@ -127,9 +129,8 @@ export class Controller<In extends Inputs = Inputs> {
     const complete = [...this.#inputs.values()].every(input => input.table.initialized);
     const report = complete && !this.#reported;
     const changed = [...this.#inputs.values()].some(input => input.waiting.size > 0);
-    if (changed || report || this.#health.successes === 0) {
-      if (!this.#attempt(report)) return;
-    }
+    const wanted = changed || report || this.#health.successes === 0;
+    if (wanted && (complete || this.#options.whole !== true) && !this.#attempt(report)) return;
     for (const resolve of this.#idleWaiters) resolve();
     this.#idleWaiters.clear();
   }

@@ -141,7 +141,7 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
   #takeWork(cursor: ChangeCursor<Row>): void {
     this.#dirty = false;
     for (const { key, row, deleted } of cursor.next()) {
-      if (!deleted && this.#own.has(row)) continue;
+      if (!deleted && (this.#own.has(row) || isRefused(row))) continue;
       this.#retries.drop(key);
       this.#ready.delete(key);
       this.#ready.set(key, { key, row, deleted, attempts: 0 });
@@ -300,6 +300,10 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
     for (const resolve of this.#settledWaiters) resolve();
     this.#settledWaiters.clear();
   }
+}
+
+function isRefused({ status }: Reconcilable): boolean {
+  return status.kind === 'error' && status.attempts === 0;
 }
 
 function toError(thrown: unknown): Error {

@@ -10,9 +10,14 @@ export function done(now: number): Status {
   return { kind: 'done', since: now };
 }
 
-/** Status of a row whose last `attempts` operations all failed. Only reconcilers, and compilers that refuse a row, write it. */
+/** Status of a row whose last `attempts` operations all failed. Only reconcilers write it. */
 export function failed(now: number, error: string, attempts: number): Status {
   return { kind: 'error', since: now, error, attempts };
+}
+
+/** Status of a row that its compiler refuses, with the reason: the reconciler leaves the target as it is. */
+export function refused(now: number, reason: string): Status {
+  return failed(now, reason, 0);
 }
 
 /** The text of anything thrown. */

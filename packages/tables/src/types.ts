@@ -87,9 +87,10 @@ export interface Clock {
 export type Status =
   | { readonly kind: 'pending'; readonly since: number }
   | { readonly kind: 'done'; readonly since: number }
+  /** attempts 0: refused by the row's compiler; no operation runs for it. */
   | { readonly kind: 'error'; readonly since: number; readonly error: string; readonly attempts: number };
 
-/** A desired row. Only the reconciler of its table writes `status`; a writer inserts `pending(now)`. */
+/** A desired row. Only the reconciler of its table writes `status`; a writer inserts `pending(now)`, or `refused`. */
 export interface Reconcilable {
   readonly status: Status;
 }

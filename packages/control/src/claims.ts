@@ -1,0 +1,58 @@
+/** A row that an owner wants under a key. Of several owners the lowest rank wins, then the first owner by name. */
+export interface Claim<Row> {
+  readonly key: string;
+  readonly rank: number;
+  readonly row: Row;
+}
+
+/** Who wants what under which key, so that two inputs that give the same output key do not fight over it. */
+export class Claims<Row> {
+  readonly #byKey = new Map<string, Map<string, Claim<Row>>>();
+  readonly #byOwner = new Map<string, readonly Claim<Row>[]>();
+  readonly #dirty = new Set<string>();
+
+  /** Replaces all claims of an owner. Of two claims of one owner for one key the lower rank stays. */
+  set(owner: string, claims: readonly Claim<Row>[]): void {
+    for (const { key } of this.#byOwner.get(owner) ?? []) this.#drop(owner, key);
+    if (claims.length === 0) this.#byOwner.delete(owner);
+    else this.#byOwner.set(owner, claims);
+    for (const claim of claims) this.#add(owner, claim);
+  }
+
+  /** Keys whose winner may differ since they were last `settle`d. */
+  get dirty(): ReadonlySet<string> {
+    return this.#dirty;
+  }
+
+  /** Call when the winners of the dirty keys have been written for good. */
+  settle(): void {
+    this.#dirty.clear();
+  }
+
+  winner(key: string): Row | undefined {
+    let best: readonly [string, Claim<Row>] | undefined;
+    for (const entry of this.#byKey.get(key) ?? []) if (best === undefined || isBefore(entry, best)) best = entry;
+    return best?.[1].row;
+  }
+
+  #add(owner: string, claim: Claim<Row>): void {
+    const owners = this.#byKey.get(claim.key) ?? new Map<string, Claim<Row>>();
+    this.#byKey.set(claim.key, owners);
+    const own = owners.get(owner);
+    if (own === undefined || claim.rank < own.rank) owners.set(owner, claim);
+    this.#dirty.add(claim.key);
+  }
+
+  #drop(owner: string, key: string): void {
+    const owners = this.#byKey.get(key);
+    owners?.delete(owner);
+    if (owners?.size === 0) this.#byKey.delete(key);
+    this.#dirty.add(key);
+  }
+}
+
+type Entry<Row> = readonly [owner: string, claim: Claim<Row>];
+
+function isBefore<Row>([ownerA, a]: Entry<Row>, [ownerB, b]: Entry<Row>): boolean {
+  return a.rank === b.rank ? ownerA < ownerB : a.rank < b.rank;
+}

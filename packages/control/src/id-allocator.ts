@@ -1,0 +1,73 @@
+/** Numbers for keys: stable while the key is held, and after a restart; a freed number is used again as late as possible. */
+export class IdAllocator {
+  readonly #max: number;
+  readonly #ids = new Map<string, number>();
+  readonly #used = new Set<number>();
+  /** Restored, and not asked for since. */
+  readonly #unclaimed = new Set<string>();
+  /** Freed numbers, the longest free first. */
+  readonly #freed = new Set<number>();
+  #next: number;
+
+  constructor(range: { readonly min: number; readonly max: number }) {
+    this.#max = range.max;
+    this.#next = range.min;
+  }
+
+  get size(): number {
+    return this.#ids.size;
+  }
+
+  /** Once, before the first acquire: what the kernel holds. Of two keys with one number the first keeps it. */
+  restore(entries: Iterable<readonly [key: string, id: number]>): void {
+    for (const [key, id] of entries) {
+      if (this.#ids.has(key) || this.#used.has(id)) continue;
+      this.#ids.set(key, id);
+      this.#used.add(id);
+      this.#unclaimed.add(key);
+    }
+  }
+
+  /** The number of the key, a new one if it has none. Undefined when the range is used up. */
+  acquire(key: string): number | undefined {
+    this.#unclaimed.delete(key);
+    const held = this.#ids.get(key);
+    if (held !== undefined) return held;
+    const id = this.#fresh() ?? this.#reused();
+    if (id === undefined) return undefined;
+    this.#ids.set(key, id);
+    this.#used.add(id);
+    return id;
+  }
+
+  get(key: string): number | undefined {
+    return this.#ids.get(key);
+  }
+
+  release(key: string): void {
+    const id = this.#ids.get(key);
+    if (id === undefined) return;
+    this.#ids.delete(key);
+    this.#unclaimed.delete(key);
+    this.#used.delete(id);
+    this.#freed.add(id);
+  }
+
+  /** Frees what was restored and never asked for: call when every source has delivered. */
+  releaseUnclaimed(): void {
+    for (const key of [...this.#unclaimed]) this.release(key);
+  }
+
+  #fresh(): number | undefined {
+    while (this.#next <= this.#max && this.#used.has(this.#next)) this.#next += 1;
+    if (this.#next > this.#max) return undefined;
+    this.#next += 1;
+    return this.#next - 1;
+  }
+
+  #reused(): number | undefined {
+    const [id] = this.#freed;
+    if (id !== undefined) this.#freed.delete(id);
+    return id;
+  }
+}

@@ -1,0 +1,67 @@
+import { IpcacheFlags, ReservedIdentity } from '@ciliate/abi';
+import {
+  type Address,
+  addressBytes,
+  type EndpointRow,
+  hostPrefix,
+  type IpcacheRow,
+  type NodeConfig,
+  type NodeRow,
+  type Prefix,
+  prefixAddress,
+  prefixBits,
+  type RemoteEndpointRow,
+} from '@ciliate/model';
+import { pending } from '@ciliate/tables';
+import type { Claim } from '../claims.ts';
+import { isEnabled, noAddress, nodeIPs, tunnelEndpoint } from './addresses.ts';
+
+export type IpcacheConfig = Pick<NodeConfig, 'ipv4' | 'ipv6' | 'routingMode'>;
+type IpcacheClaims = readonly Claim<IpcacheRow>[];
+
+/** Of several that name one prefix the first counts. */
+const ranks = { endpoint: 0, host: 1, node: 2, 'remote-endpoint': 3, 'pod-cidr': 4 } as const;
+type Source = keyof typeof ranks;
+
+/** A node's own addresses and its pod CIDRs; those of another node are behind its tunnel endpoint in tunnel mode. */
+export function nodeIpcache(node: NodeRow, config: IpcacheConfig, now: number): IpcacheClaims {
+  const tunnel = node.local ? undefined : tunnelEndpoint(node, config);
+  const identity = node.local ? ReservedIdentity.IDENTITY_HOST : ReservedIdentity.IDENTITY_REMOTE_NODE;
+  const row = rowMaker(config, tunnel, now);
+  return [
+    ...[...nodeIPs(node), ...node.routerAddresses].map(address =>
+      row(hostPrefix(address), identity, node.local ? 'host' : 'node'),
+    ),
+    ...(node.local ? [] : node.healthAddresses).map(address =>
+      row(hostPrefix(address), ReservedIdentity.IDENTITY_HEALTH, 'node'),
+    ),
+    // An address of the CIDR that no endpoint is known for yet.
+    ...node.podCIDRs.map(prefix => row(prefix, ReservedIdentity.IDENTITY_UNMANAGED, 'pod-cidr')),
+  ].flat();
+}
+
+export function remoteEndpointIpcache(row: RemoteEndpointRow, config: IpcacheConfig, now: number): IpcacheClaims {
+  const make = rowMaker(config, row.nodeAddress, now);
+  return row.addresses.flatMap(address => make(hostPrefix(address), row.identity, 'remote-endpoint'));
+}
+
+export function endpointIpcache(row: EndpointRow, config: IpcacheConfig, now: number): IpcacheClaims {
+  const make = rowMaker(config, undefined, now);
+  return row.addresses.flatMap(address => make(hostPrefix(address), row.identity, 'endpoint'));
+}
+
+/** Claims of at most one row: none for a family that is off. */
+function rowMaker(config: IpcacheConfig, tunnel: Address | undefined, now: number) {
+  const tunnelBytes = config.routingMode === 'tunnel' && tunnel !== undefined ? addressBytes(tunnel) : noAddress;
+  return (prefix: Prefix, identity: number, source: Source): IpcacheClaims => {
+    if (!isEnabled(prefix, config)) return [];
+    const row: IpcacheRow = {
+      prefix,
+      key: { prefixlen: prefixBits(prefix), address: addressBytes(prefixAddress(prefix)) },
+      value: { identity, tunnelEndpoint: tunnelBytes, flags: IpcacheFlags.IPCACHE_IN_CLUSTER },
+      source,
+      status: pending(now),
+    };
+    return [{ key: prefix, rank: ranks[source], row }];
+  };
+}

@@ -1,0 +1,156 @@
+import { LbBackendFlags } from '@ciliate/abi';
+import {
+  type Address,
+  type EndpointRow,
+  type FrontendBackend,
+  type FrontendRow,
+  type NodeRow,
+  portKey,
+  type RemoteEndpointRow,
+  type Tables,
+} from '@ciliate/model';
+import {
+  type Change,
+  type ChangesOf,
+  Controller,
+  type ControllerModules,
+  refused,
+  upsert,
+  type WriteTxn,
+} from '@ciliate/tables';
+import { groupBy } from '../group-by.ts';
+import { BackendPlaces } from './backend-places.ts';
+import { compileFrontend } from './compile-frontend.ts';
+import { type LbLimits, refusal } from './lb-limits.ts';
+import { type LbRestore, LbState, refusedRow } from './lb-state.ts';
+
+type LbTables = Pick<Tables, 'frontends' | 'endpoints' | 'remoteEndpoints' | 'nodes' | 'lbRows'>;
+
+/** A type alias, not an interface: inputs of a controller are records. */
+type LbInputs = {
+  readonly frontends: FrontendRow;
+  readonly endpoints: EndpointRow;
+  readonly remoteEndpoints: RemoteEndpointRow;
+  readonly nodes: NodeRow;
+};
+
+/** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
+export function lbController(
+  tables: LbTables,
+  limits: LbLimits,
+  restore: LbRestore,
+  modules: ControllerModules,
+): Controller<LbInputs> {
+  const compiler = new LbCompiler(tables, limits, restore, modules);
+  const { frontends, endpoints, remoteEndpoints, nodes, lbRows } = tables;
+  return new Controller<LbInputs>(
+    {
+      name: 'lb-rows',
+      inputs: { frontends, endpoints, remoteEndpoints, nodes },
+      outputs: [lbRows],
+      // A backend whose endpoint is not known yet would change from managed to not managed and back.
+      whole: true,
+      run: (changes, txn) => compiler.run(changes, txn),
+    },
+    modules,
+  );
+}
+
+class LbCompiler {
+  readonly #tables: LbTables;
+  readonly #limits: LbLimits;
+  readonly #modules: ControllerModules;
+  readonly #state = new LbState();
+  readonly #places: BackendPlaces;
+  /** Addresses of endpoints as last seen, by table and key: a row that goes says no more where it was. */
+  readonly #addresses = new Map<string, readonly Address[]>();
+  /** Frontends to look at in this run; kept when a run fails. */
+  readonly #dirty = new Set<string>();
+  readonly #refused = new Set<string>();
+  #first = true;
+
+  constructor(tables: LbTables, limits: LbLimits, restore: LbRestore, modules: ControllerModules) {
+    this.#tables = tables;
+    this.#limits = limits;
+    this.#modules = modules;
+    this.#places = new BackendPlaces(tables);
+    this.#state.restore(restore);
+  }
+
+  run(changes: ChangesOf<LbInputs>, txn: WriteTxn): void {
+    for (const { key } of changes.frontends) this.#dirty.add(key);
+    this.#moved('endpoint', changes.endpoints);
+    this.#moved('remote', changes.remoteEndpoints);
+    // Nodes are few and change seldom: every backend is looked at again, rows that come out equal stay.
+    if (changes.nodes.length > 0) for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
+    this.#compile(txn);
+    if (this.#first) {
+      // Every input was complete before this run, so what was not asked for is gone.
+      this.#state.services.releaseUnclaimed();
+      this.#state.backends.releaseUnclaimed();
+      this.#first = false;
+    }
+  }
+
+  #moved(kind: string, changes: readonly Change<{ readonly addresses: readonly Address[] }>[]): void {
+    for (const { key, row, deleted } of changes) {
+      const name = `${kind}:${key}`;
+      const addresses = new Set([...(this.#addresses.get(name) ?? []), ...row.addresses]);
+      if (deleted) this.#addresses.delete(name);
+      else this.#addresses.set(name, row.addresses);
+      for (const address of addresses) {
+        for (const frontend of this.#tables.frontends.by('backend', address)) this.#dirty.add(portKey(frontend));
+      }
+    }
+  }
+
+  #compile(txn: WriteTxn): void {
+    const { frontends, lbRows } = this.#tables;
+    const wanted: FrontendRow[] = [];
+    for (const key of new Set([...this.#dirty, ...this.#refused])) {
+      const row = frontends.get(key);
+      if (row !== undefined) {
+        wanted.push(row);
+        continue;
+      }
+      this.#state.release(key);
+      this.#refused.delete(key);
+      lbRows.delete(txn, key);
+    }
+    for (const group of groupBy(wanted, row => row.service).values()) this.#compileService(group, txn);
+    this.#dirty.clear();
+  }
+
+  /** All of a service's changed frontends, or none of them when they do not fit. */
+  #compileService(frontends: readonly FrontendRow[], txn: WriteTxn): void {
+    const reason = refusal(this.#state.useWith(frontends), this.#limits);
+    for (const frontend of frontends) {
+      if (reason === undefined && this.#state.hold(frontend)) this.#write(frontend, txn);
+      else this.#refuse(frontend, reason ?? 'no service id is free (65535 frontends)', txn);
+    }
+  }
+
+  #write(frontend: FrontendRow, txn: WriteTxn): void {
+    const { lbRows } = this.#tables;
+    const key = portKey(frontend);
+    const ids = { service: this.#state.serviceId(key), backend: (name: string) => this.#state.backendId(name) };
+    const row = compileFrontend(frontend, ids, backend => this.#flags(backend), this.#modules.clock.now());
+    if (this.#refused.delete(key)) lbRows.insert(txn, row);
+    else upsert(lbRows, txn, row);
+  }
+
+  #refuse(frontend: FrontendRow, reason: string, txn: WriteTxn): void {
+    const { lbRows } = this.#tables;
+    const key = portKey(frontend);
+    const before = lbRows.peek(txn, key);
+    this.#refused.add(key);
+    const why = `${frontend.service} does not fit: ${reason}`;
+    if (before?.status.kind === 'error' && before.status.error === why) return;
+    lbRows.insert(txn, refusedRow(key, before, refused(this.#modules.clock.now(), why)));
+  }
+
+  #flags(backend: FrontendBackend): number {
+    const terminating = backend.state === 'terminating' ? LbBackendFlags.LB_BACKEND_TERMINATING : 0;
+    return this.#places.flags(backend.address) | terminating;
+  }
+}

@@ -1,0 +1,26 @@
+/** What a set of frontends takes of the load balancer's maps. */
+export interface LbUse {
+  readonly services: number;
+  readonly backends: number;
+  readonly revnats: number;
+}
+
+export interface LbLimits {
+  /** Entries of lb_services, lb_backends and lb_revnat. */
+  readonly lbServicesMax: number;
+  readonly lbBackendsMax: number;
+  readonly lbRevnatMax: number;
+}
+
+/** Why a change to `after` is refused; undefined when it fits. */
+export function refusal(after: LbUse, limits: LbLimits): string | undefined {
+  const maps = [
+    ['lb_services', after.services, limits.lbServicesMax],
+    ['lb_backends', after.backends, limits.lbBackendsMax],
+    ['lb_revnat', after.revnats, limits.lbRevnatMax],
+  ] as const;
+  const full = maps.find(([, needed, max]) => needed > max);
+  if (full === undefined) return undefined;
+  const [map, needed, max] = full;
+  return `${map} would need ${needed} entries and has ${max}: raise --bpf-lb-map-max`;
+}
