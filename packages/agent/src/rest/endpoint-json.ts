@@ -1,0 +1,95 @@
+/** Rows as the REST API's endpoints, services and addresses. */
+import {
+  addressFromBytes,
+  type EndpointRow,
+  type FrontendRow,
+  type IdentityRow,
+  type IpcacheRow,
+  isIPv4,
+  type LbRow,
+  labelList,
+} from '@ciliate/model';
+import type { Endpoint, Identity, IpListEntry, Service, ServiceSpec } from '@ciliate/protocol';
+
+export function endpointJson(row: EndpointRow): Endpoint {
+  const ipv4 = row.addresses.find(isIPv4);
+  const ipv6 = row.addresses.find(address => !isIPv4(address));
+  const labels = labelList(row.labels);
+  return {
+    id: row.id,
+    spec: {},
+    status: {
+      state: row.state,
+      identity: { id: row.identity, labels },
+      labels: { 'security-relevant': labels, derived: [] },
+      networking: {
+        addressing: [{ ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) }],
+        mac: row.mac,
+        'host-mac': row.nodeMac,
+        'interface-name': row.device,
+        'interface-index': row.ifindex,
+        'container-interface-name': row.containerDevice,
+      },
+      'external-identifiers': {
+        'container-id': row.containerId,
+        'cni-attachment-id': `${row.containerId}:${row.containerDevice}`,
+        'k8s-namespace': row.podNamespace,
+        'k8s-pod-name': row.podName,
+        'k8s-uid': row.podUid,
+        'pod-name': row.podName === '' ? '' : `${row.podNamespace}/${row.podName}`,
+      },
+      policy: { realized: { 'policy-enabled': 'none' }, spec: { 'policy-enabled': 'none' } },
+      health: { overallHealth: row.state === 'ready' ? 'OK' : 'Bootstrap' },
+      log: [],
+    },
+  };
+}
+
+export const identityJson = (row: IdentityRow): Identity => ({ id: row.id, labels: labelList(row.labels) });
+
+export function serviceJson(frontend: FrontendRow, key: string, lb: LbRow | undefined): Service {
+  const [namespace = '', name = ''] = frontend.service.split('/');
+  const spec: ServiceSpec = {
+    id: lb?.serviceId ?? 0,
+    'frontend-address': {
+      ip: frontend.address,
+      port: frontend.port,
+      protocol: frontend.protocol,
+      scope: 'external',
+    },
+    'backend-addresses': frontend.backends.map(backend => ({
+      ip: backend.address,
+      port: backend.port,
+      protocol: backend.protocol,
+      nodeName: backend.nodeName,
+      zone: backend.zone,
+      state: backend.state,
+    })),
+    flags: {
+      type: frontend.type,
+      name,
+      namespace,
+      extTrafficPolicy: frontend.externalTrafficPolicy,
+      intTrafficPolicy: frontend.internalTrafficPolicy,
+    },
+  };
+  const status = lb?.status;
+  return {
+    spec,
+    status: {
+      realized: spec,
+      state: status?.kind ?? 'pending',
+      ...(status?.kind === 'error' ? { error: `${key}: ${status.error}` } : {}),
+    },
+  };
+}
+
+export function ipJson(row: IpcacheRow): IpListEntry {
+  const zero = row.value.tunnelEndpoint.every(byte => byte === 0);
+  return {
+    cidr: row.prefix,
+    identity: row.value.identity,
+    ...(zero ? {} : { hostIP: addressFromBytes(row.value.tunnelEndpoint) }),
+    metadata: { source: row.source },
+  };
+}

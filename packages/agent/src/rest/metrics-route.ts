@@ -1,0 +1,127 @@
+/** GET /metrics in the Prometheus text format; names are the field's. Values are read when asked for. */
+import { restPaths } from '@ciliate/protocol';
+import type { AgentContext } from '../status/context.ts';
+import { dumpMetrics } from './bpf-dumps.ts';
+import type { Route } from './router.ts';
+
+interface Sample {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+interface Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'gauge' | 'counter';
+  readonly samples: readonly Sample[];
+}
+
+export function metricsRoute(context: AgentContext): Route {
+  return {
+    method: 'GET',
+    path: restPaths.metrics,
+    handle: () => ({ text: families(context).map(render).join(''), contentType: 'text/plain; version=0.0.4' }),
+  };
+}
+
+function families(context: AgentContext): readonly Family[] {
+  const { tables, datapath, ipam } = context;
+  const packets = dumpMetrics(datapath.metrics());
+  const drops = packets.filter(entry => entry.reason !== 0);
+  const forwards = packets.filter(entry => entry.reason === 0);
+  const pools = ipam.status().pools;
+  const controllers = context.controllers();
+  const direction = (text: string): string => text.toUpperCase();
+  return [
+    gauge('cilium_version', 'Version of the agent', [{ labels: { version: context.version }, value: 1 }]),
+    gauge('cilium_endpoint', 'Endpoints of this node', [{ value: tables.endpoints.size }]),
+    gauge('cilium_identity', 'Identities in use', [{ value: tables.identities.size }]),
+    gauge(
+      'cilium_ip_addresses',
+      'Allocated addresses',
+      pools.map(pool => ({ labels: { family: pool.family.toLowerCase() }, value: pool.allocated })),
+    ),
+    counter(
+      'cilium_drop_count_total',
+      'Dropped packets',
+      drops.map(entry => ({
+        labels: { reason: entry.reasonName, direction: direction(entry.direction), source: entry.program },
+        value: entry.packets,
+      })),
+    ),
+    counter(
+      'cilium_drop_bytes_total',
+      'Dropped bytes',
+      drops.map(entry => ({
+        labels: { reason: entry.reasonName, direction: direction(entry.direction), source: entry.program },
+        value: entry.bytes,
+      })),
+    ),
+    counter(
+      'cilium_forward_count_total',
+      'Forwarded packets',
+      forwards.map(entry => ({
+        labels: { direction: direction(entry.direction), source: entry.program },
+        value: entry.packets,
+      })),
+    ),
+    counter(
+      'cilium_forward_bytes_total',
+      'Forwarded bytes',
+      forwards.map(entry => ({
+        labels: { direction: direction(entry.direction), source: entry.program },
+        value: entry.bytes,
+      })),
+    ),
+    gauge(
+      'cilium_bpf_map_pressure',
+      'Fill of a map, 0 to 1',
+      datapath
+        .maps()
+        .flatMap(map =>
+          map.entries === undefined ? [] : [{ labels: { map_name: map.name }, value: map.entries / map.size }],
+        ),
+    ),
+    gauge('cilium_controllers_failing', 'Controllers whose last run failed', [
+      { value: controllers.filter(item => item.consecutiveFailures > 0).length },
+    ]),
+    counter(
+      'cilium_controllers_runs_total',
+      'Runs of controllers',
+      controllers.flatMap(item => [
+        { labels: { name: item.name, status: 'success' }, value: item.successes },
+        { labels: { name: item.name, status: 'failure' }, value: item.failures },
+      ]),
+    ),
+    gauge('cilium_unreachable_nodes', 'Nodes whose address does not answer', [
+      { value: context.health().nodes.filter(node => node.host['primary-address'].http.status !== '').length },
+    ]),
+    gauge('cilium_process_resident_memory_bytes', 'Resident memory of the agent', [
+      { value: process.memoryUsage.rss() },
+    ]),
+  ];
+}
+
+const gauge = (name: string, help: string, samples: readonly Sample[]): Family => ({
+  name,
+  help,
+  type: 'gauge',
+  samples,
+});
+const counter = (name: string, help: string, samples: readonly Sample[]): Family => ({
+  name,
+  help,
+  type: 'counter',
+  samples,
+});
+
+function render(family: Family): string {
+  if (family.samples.length === 0) return '';
+  const lines = family.samples.map(({ labels = {}, value }) => {
+    const pairs = Object.entries(labels).map(
+      ([key, text]) => `${key}="${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`,
+    );
+    return `${family.name}${pairs.length === 0 ? '' : `{${pairs.join(',')}}`} ${value}\n`;
+  });
+  return `# HELP ${family.name} ${family.help}\n# TYPE ${family.name} ${family.type}\n${lines.join('')}`;
+}

@@ -1,0 +1,52 @@
+/** GET /v1/ciliate/monitor: events as NDJSON until the client goes away. */
+import { decodeEvent } from '@ciliate/hubble';
+import { type MonitorEvent, restPaths } from '@ciliate/protocol';
+import type { AgentContext } from '../status/context.ts';
+import { RestFailure, type Route } from './router.ts';
+
+const types: readonly MonitorEvent['type'][] = ['drop', 'trace', 'policy-verdict', 'debug', 'trace-sock', 'lost'];
+
+export function monitorRoute(context: AgentContext): Route {
+  return {
+    method: 'GET',
+    path: restPaths.monitor,
+    handle: ({ query }) => {
+      const wanted = wantedTypes(query.get('type'));
+      const related = query.get('related-to');
+      const options = {
+        bootTime: Date.now() - Number(process.hrtime.bigint() / 1_000_000n),
+        hex: query.get('hex') === 'true',
+      };
+      const fits = (event: MonitorEvent): boolean =>
+        (wanted === undefined || wanted.has(event.type)) && (related === null || String(event.endpointId) === related);
+      return {
+        contentType: 'application/x-ndjson',
+        stream: (write, signal) =>
+          new Promise<void>(resolve => {
+            const send = (event: MonitorEvent | undefined): void => {
+              if (event !== undefined && fits(event)) write(`${JSON.stringify(event)}\n`);
+            };
+            const unsubscribe = context.datapath.subscribe({
+              record: bytes => send(decodeEvent(bytes, options)),
+              lost: lost =>
+                send({ type: 'lost', time: new Date().toISOString(), summary: `${lost} events lost`, lost }),
+            });
+            signal.addEventListener('abort', () => {
+              unsubscribe();
+              resolve();
+            });
+          }),
+      };
+    },
+  };
+}
+
+function wantedTypes(text: string | null): ReadonlySet<string> | undefined {
+  if (text === null || text === '') return undefined;
+  const names = text.split(',');
+  const unknown = names.find(name => !types.some(type => type === name));
+  if (unknown !== undefined) {
+    throw new RestFailure(400, 'BAD_REQUEST', `event type '${unknown}' does not exist`, `use ${types.join(', ')}`);
+  }
+  return new Set(names);
+}

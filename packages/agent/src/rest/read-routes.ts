@@ -1,0 +1,157 @@
+/** Everything that REST can read. */
+import { portKey } from '@ciliate/model';
+import { type BpfDumpName, restPaths } from '@ciliate/protocol';
+import { nearest } from '../options/nearest.ts';
+import { buildConfig } from '../status/config.ts';
+import type { AgentContext } from '../status/context.ts';
+import { nodeElement } from '../status/node-element.ts';
+import { buildStatus } from '../status/status.ts';
+import { dumpCt, dumpEndpoints, dumpIpcache, dumpLb, dumpMetrics, dumpNat } from './bpf-dumps.ts';
+import { endpointJson, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
+import { metricsRoute } from './metrics-route.ts';
+import { monitorRoute } from './monitor-route.ts';
+import { notFound, RestFailure, type Route } from './router.ts';
+
+const byId = (a: { readonly id: number }, b: { readonly id: number }): number => a.id - b.id;
+
+/** Seconds of the clock that bpf_ktime_get_ns reads. */
+export const kernelSeconds = (): number => Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n));
+
+export function readRoutes(context: AgentContext): readonly Route[] {
+  const get = (
+    path: string,
+    json: (request: { readonly name: string; readonly query: URLSearchParams }) => unknown,
+  ): Route => ({
+    method: 'GET',
+    path,
+    handle: async request => ({ json: await json(request) }),
+  });
+  const { tables } = context;
+  const routes: readonly Route[] = [
+    {
+      method: 'GET',
+      path: restPaths.healthz,
+      handle: ({ query, headers }) => healthz(context, query.get('brief') === 'true' || headers.brief === 'true'),
+    },
+    get(restPaths.config, () => buildConfig(context)),
+    get(restPaths.endpoints, () => tables.endpoints.all().map(endpointJson).sort(byId)),
+    get('/v1/endpoint/*', ({ name }) => endpointJson(findEndpoint(context, name))),
+    get(restPaths.identities, () => tables.identities.all().map(identityJson).sort(byId)),
+    get('/v1/identity/*', ({ name }) => found(tables.identities.get(name), `identity ${name}`, identityJson)),
+    get(restPaths.ips, () => tables.ipcacheRows.all().map(ipJson)),
+    get(restPaths.services, () => services(context)),
+    get('/v1/service/*', ({ name }) =>
+      found(
+        services(context).find(item => String(item.spec.id) === name),
+        `service ${name}`,
+        item => item,
+      ),
+    ),
+    get(restPaths.nodes, () => ({
+      self: `${context.options['cluster-name']}/${context.nodeName}`,
+      'nodes-added': tables.nodes.all().map(row => nodeElement(row, context.options['cluster-name'])),
+    })),
+    get(restPaths.maps, () => ({ maps: context.datapath.maps() })),
+    get('/v1/map/*', ({ name }) =>
+      found(
+        context.datapath.maps().find(map => map.name === name),
+        `map ${name}`,
+        map => map,
+      ),
+    ),
+    get(restPaths.clusterHealth, () => context.health()),
+    { method: 'PUT', path: restPaths.clusterHealthProbe, handle: async () => ({ json: await context.probe() }) },
+    get(restPaths.drops, () => dumpMetrics(context.datapath.metrics()).filter(entry => entry.reason !== 0)),
+    get('/v1/ciliate/bpf/*', ({ name }) => dump(context, name)),
+    get(restPaths.tables, () =>
+      Object.values(tables).map(table => ({
+        name: table.spec.name,
+        rows: table.size,
+        revision: table.revision,
+        initialized: table.initialized,
+        pendingInitializers: table.pendingInitializers,
+      })),
+    ),
+    get('/v1/ciliate/tables/*', ({ name }) => tableRows(context, name)),
+    monitorRoute(context),
+    metricsRoute(context),
+  ];
+  return [...routes, get('/v1/ciliate/paths', () => routes.map(route => `${route.method} ${route.path}`))];
+}
+
+function healthz(context: AgentContext, brief: boolean): { readonly json: unknown } {
+  const status = buildStatus(context);
+  return { json: brief ? { cilium: status.cilium, ciliate: status.ciliate } : status };
+}
+
+function findEndpoint(context: AgentContext, name: string): Parameters<typeof endpointJson>[0] {
+  const { endpoints } = context.tables;
+  const colon = name.indexOf(':');
+  const [kind, value] = /^\d+$/.test(name) ? ['cilium-local', name] : [name.slice(0, colon), name.slice(colon + 1)];
+  const rows = {
+    'cilium-local': () => [endpoints.get(value)],
+    'container-id': () => endpoints.by('container', value),
+    'pod-name': () => endpoints.by('pod', value),
+    ipv4: () => endpoints.by('address', value),
+    ipv6: () => endpoints.by('address', value),
+  };
+  const search = Object.entries(rows).find(([key]) => key === kind)?.[1];
+  if (search === undefined) {
+    throw new RestFailure(
+      400,
+      'BAD_REQUEST',
+      `endpoint '${name}' is not an id`,
+      `use a number, or one of ${Object.keys(rows).join(': ')}:`,
+    );
+  }
+  const row = search()[0];
+  if (row === undefined) throw notFound(`endpoint ${name}`, 'GET /v1/endpoint lists the endpoints of this node');
+  return row;
+}
+
+function found<T, R>(item: T | undefined, what: string, show: (item: T) => R): R {
+  if (item === undefined) throw notFound(what, 'list them to see what there is');
+  return show(item);
+}
+
+function services({ tables }: AgentContext): readonly ReturnType<typeof serviceJson>[] {
+  return tables.frontends
+    .all()
+    .map(row => serviceJson(row, portKey(row), tables.lbRows.get(portKey(row))))
+    .sort(
+      (a, b) => a.spec.id - b.spec.id || a.spec['frontend-address'].ip.localeCompare(b.spec['frontend-address'].ip),
+    );
+}
+
+function dump({ datapath }: AgentContext, name: string): unknown {
+  const dumps: Readonly<Record<BpfDumpName, () => unknown>> = {
+    lb: () => dumpLb(datapath.lbServices(), datapath.lbBackends()),
+    ct: () => dumpCt(datapath.ct(), kernelSeconds()),
+    nat: () => dumpNat(datapath.nat(), kernelSeconds()),
+    ipcache: () => dumpIpcache(datapath.ipcache()),
+    endpoint: () => dumpEndpoints(datapath.endpoints()),
+    metrics: () => dumpMetrics(datapath.metrics()),
+  };
+  const run = Object.entries(dumps).find(([known]) => known === name)?.[1];
+  if (run === undefined) throw unknownName('map dump', name, Object.keys(dumps));
+  return run();
+}
+
+function tableRows({ tables }: AgentContext, name: string): unknown {
+  const table = Object.values(tables).find(candidate => candidate.spec.name === name);
+  if (table === undefined)
+    throw unknownName(
+      'table',
+      name,
+      Object.values(tables).map(candidate => candidate.spec.name),
+    );
+  return table.all();
+}
+
+function unknownName(kind: string, name: string, known: readonly string[]): RestFailure {
+  const guess = nearest(name, known);
+  return notFound(
+    `${kind} '${name}'`,
+    guess === undefined ? `there are ${known.join(', ')}` : `did you mean '${guess}'?`,
+  );
+}

@@ -1,0 +1,63 @@
+/** What REST, status and metrics read. Nothing here changes anything. */
+import type {
+  CtEntry,
+  CtKey,
+  EndpointEntry,
+  EndpointKey,
+  IpcacheEntry,
+  IpcacheKey,
+  LbBackend,
+  LbKey,
+  LbService,
+  MetricsEntry,
+  MetricsKey,
+  NatEntry,
+  NatKey,
+} from '@ciliate/abi';
+import type { Address, Tables } from '@ciliate/model';
+import type { BpfMapStatus, ClusterHealth } from '@ciliate/protocol';
+import type { ReflectorHealth } from '@ciliate/sources';
+import type { Ipam } from '../ipam/ipam.ts';
+import type { WorkHealth } from '../keyed-queue.ts';
+import type { AgentOptions } from '../options/agent-options.ts';
+
+/** The kernel side as REST sees it. */
+export interface DatapathView {
+  readonly attachMode: 'TCX' | 'TC';
+  readonly devices: () => readonly { readonly name: string; readonly addresses: readonly string[] }[];
+  readonly directDevice: () => string;
+  readonly deviceMtu: () => number;
+  readonly routeMtu: () => number;
+  readonly socketLb: boolean;
+  readonly maps: () => readonly BpfMapStatus[];
+  readonly lbServices: () => Iterable<readonly [LbKey, LbService]>;
+  readonly lbBackends: () => Iterable<readonly [number, LbBackend]>;
+  readonly ct: () => Iterable<readonly [CtKey, CtEntry]>;
+  readonly nat: () => Iterable<readonly [NatKey, NatEntry]>;
+  readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
+  readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
+  readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;
+  /** Records of the ring buffer until `unsubscribe`; `lost` is a running total. */
+  readonly subscribe: (listener: { record: (bytes: Uint8Array) => void; lost: (count: number) => void }) => () => void;
+}
+
+export interface AgentContext {
+  readonly version: string;
+  readonly nodeName: string;
+  readonly options: AgentOptions;
+  readonly tables: Tables;
+  readonly ipam: Ipam;
+  readonly datapath: DatapathView;
+  readonly controllers: () => readonly WorkHealth[];
+  readonly reflectors: () => readonly ReflectorHealth[];
+  readonly apiServer: string;
+  readonly health: () => ClusterHealth;
+  readonly probe: () => Promise<ClusterHealth>;
+  readonly nodeAddresses: () => readonly Address[];
+  readonly routers: () => readonly Address[];
+  readonly healthAddresses: () => readonly Address[];
+  readonly cniConfPath: string;
+  readonly startedAt: Date;
+  readonly readyAfterMs: () => number | undefined;
+  readonly degraded: () => readonly string[];
+}
