@@ -283,6 +283,15 @@ struct node_entry {
 	__u32 flags;
 };
 
+/*
+ * Kinds of tracked flows that exist or existed: while a field is 0 no program needs to look one up, so a node without such
+ * flows pays nothing for them. Set by programs, never cleared by them.
+ */
+struct datapath_state {
+	__u32 egress_tracked;  /* services translated at tc for local pods: enum ct_direction CT_EGRESS */
+	__u32 ingress_tracked; /* NodePort, and outside straight to a pod: CT_INGRESS */
+};
+
 /* ---- seen ---- */
 
 enum metric_direction { METRIC_INGRESS = 1, METRIC_EGRESS = 2, METRIC_SERVICE = 3 };

@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '07f793a3b75ab4ec';
+export const abiHash = 'bb9adacbd77627f4';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -621,6 +621,29 @@ export const metricsEntryCodec: Codec<MetricsEntry> = {
 
 export const encodeMetricsEntry = (value: MetricsEntry): Uint8Array => encode(metricsEntryCodec, value);
 export const decodeMetricsEntry = (bytes: Uint8Array): MetricsEntry => decode(metricsEntryCodec, bytes);
+
+/** struct datapath_state, 8 bytes. */
+export interface DatapathState {
+  readonly egressTracked: number;
+  readonly ingressTracked: number;
+}
+
+export const datapathStateCodec: Codec<DatapathState> = {
+  name: 'datapath_state',
+  size: 8,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 8);
+    setU32(target, offset + 0, value.egressTracked);
+    setU32(target, offset + 4, value.ingressTracked);
+  },
+  read: (source, offset) => ({
+    egressTracked: getU32(source, offset + 0),
+    ingressTracked: getU32(source, offset + 4),
+  }),
+};
+
+export const encodeDatapathState = (value: DatapathState): Uint8Array => encode(datapathStateCodec, value);
+export const decodeDatapathState = (bytes: Uint8Array): DatapathState => decode(datapathStateCodec, bytes);
 
 /** struct datapath_config, 168 bytes. */
 export interface DatapathConfig {

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#pragma once
+/* Conntrack, for the flows that need it alone: what translation or a reply from outside has to remember. */
+#include "rewrite.h"
+
+static __always_inline void ct_key_of(const struct packet *p, struct ct_key *key, __u8 direction)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	addr_copy(&key->saddr, &p->saddr);
+	addr_copy(&key->daddr, &p->daddr);
+	key->sport = p->sport;
+	key->dport = p->dport;
+	key->proto = p->proto;
+	key->direction = direction;
+}
+
+/* The key under which the flow was made whose reply this packet is. */
+static __always_inline void ct_reply_key_of(const struct packet *p, struct ct_key *key, __u8 direction)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	addr_copy(&key->saddr, &p->daddr);
+	addr_copy(&key->daddr, &p->saddr);
+	key->sport = p->dport;
+	key->dport = p->sport;
+	key->proto = p->proto;
+	key->direction = direction;
+}
+
+static __always_inline __u32 ct_lifetime(const struct packet *p, bool closing)
+{
+	if (p->proto == IPPROTO_TCP) {
+		if (closing)
+			return config.ct_tcp_closing;
+		return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? config.ct_tcp_syn : config.ct_tcp_established;
+	}
+	return p->proto == IPPROTO_UDP ? config.ct_udp : config.ct_other;
+}
+
+/* Lifetimes are written at most once a second, so that a busy flow does not fight over its cache line. */
+static __always_inline void ct_touch(struct __sk_buff *skb, struct ct_entry *entry, const struct packet *p, bool reply)
+{
+	__u16 closing = reply ? CT_RX_CLOSING : CT_TX_CLOSING;
+	__u32 expires;
+
+	if (p->proto == IPPROTO_TCP) {
+		if (p->tcp_flags & TCP_RST)
+			entry->flags |= CT_RX_CLOSING | CT_TX_CLOSING;
+		else if (p->tcp_flags & TCP_FIN)
+			entry->flags |= closing;
+		else if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+			entry->flags &= ~(CT_RX_CLOSING | CT_TX_CLOSING);
+	}
+	if (reply && !(entry->flags & CT_REPLIED))
+		entry->flags |= CT_REPLIED;
+	expires = now_seconds() + ct_lifetime(p, (entry->flags & CT_RX_CLOSING) && (entry->flags & CT_TX_CLOSING));
+	if (expires != entry->expires)
+		entry->expires = expires;
+	entry->packets += 1;
+	entry->bytes += skb->len;
+}
+
+static __always_inline struct ct_entry *ct_lookup(struct __sk_buff *skb, const struct packet *p, __u8 direction, bool reply)
+{
+	struct ct_entry *entry;
+	struct ct_key key;
+
+	if (reply)
+		ct_reply_key_of(p, &key, direction);
+	else
+		ct_key_of(p, &key, direction);
+	entry = bpf_map_lookup_elem(&ct, &key);
+	if (entry)
+		ct_touch(skb, entry, p, reply);
+	return entry;
+}
+
+static __always_inline int ct_create(struct __sk_buff *skb, const struct packet *p, __u8 direction, __u16 rev_nat_id,
+				     __u32 backend_id, __u16 flags)
+{
+	struct ct_entry entry = {
+		.packets = 1,
+		.bytes = skb->len,
+		.rev_nat_id = rev_nat_id,
+		.backend_id = backend_id,
+		.flags = flags,
+		.ifindex = skb->ifindex,
+	};
+	struct datapath_state *seen = state();
+	struct ct_key key;
+
+	ct_key_of(p, &key, direction);
+	entry.expires = now_seconds() + ct_lifetime(p, false);
+	if (bpf_map_update_elem(&ct, &key, &entry, BPF_ANY) < 0)
+		return -DROP_CT_CREATE_FAILED;
+	if (seen && direction == CT_EGRESS && !seen->egress_tracked)
+		seen->egress_tracked = 1;
+	if (seen && direction == CT_INGRESS && !seen->ingress_tracked)
+		seen->ingress_tracked = 1;
+	return 0;
+}
+
+static __always_inline bool tracks(__u8 direction)
+{
+	struct datapath_state *seen = state();
+
+	return seen && (direction == CT_EGRESS ? seen->egress_tracked : seen->ingress_tracked);
+}
+
+/* Gives a reply of a translated flow its frontend back as source. True in *found when the flow is tracked at all. */
+static __always_inline int reverse_service(struct __sk_buff *skb, struct packet *p, __u8 direction, bool *found)
+{
+	struct lb_revnat *frontend;
+	struct ct_entry *entry;
+	__u16 id;
+
+	if (!(p->flags & PACKET_HAS_PORTS) || !tracks(direction))
+		return 0;
+	entry = ct_lookup(skb, p, direction, true);
+	if (!entry)
+		return 0;
+	*found = true;
+	id = entry->rev_nat_id;
+	if (!id)
+		return 0;
+	frontend = bpf_map_lookup_elem(&lb_revnat, &id);
+	if (!frontend)
+		return 0;
+	return rewrite(skb, p, SOURCE, &frontend->address, frontend->port);
+}

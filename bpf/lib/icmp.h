@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#pragma once
+/*
+ * ICMP errors quote the packet that caused them (RFC 792, RFC 4443). When that flow is translated, the quoted header and the
+ * outer address are translated too, else the sender would not know its own packet. And the one error that we send ourselves:
+ * port unreachable, for a service without backends.
+ */
+#include "forward.h"
+
+/* The quoted packet's tuple into `q`. Only a first fragment has ports. */
+static __always_inline int parse_quoted(struct __sk_buff *skb, const struct packet *p, struct packet *q)
+{
+	__u16 offset = p->l4_offset + 8;
+	__be16 ports[4];
+	bool icmp;
+
+	__builtin_memset(q, 0, sizeof(*q));
+	q->family = p->family;
+	if (p->family == 4) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) < 0 || ip.ihl < 5)
+			return -DROP_INVALID;
+		addr_set_v4(&q->saddr, ip.saddr);
+		addr_set_v4(&q->daddr, ip.daddr);
+		q->proto = ip.protocol;
+		q->l4_offset = offset + ip.ihl * 4;
+	} else {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) < 0)
+			return -DROP_INVALID;
+		__builtin_memcpy(&q->saddr, &ip.saddr, 16);
+		__builtin_memcpy(&q->daddr, &ip.daddr, 16);
+		q->proto = ip.nexthdr;
+		q->l4_offset = offset + sizeof(ip);
+	}
+	if (bpf_skb_load_bytes(skb, q->l4_offset, ports, sizeof(ports)) < 0)
+		return -DROP_INVALID;
+	icmp = packet_is_icmp(q);
+	q->sport = icmp ? ports[2] : ports[0];
+	q->dport = icmp ? 0 : ports[1];
+	q->flags = PACKET_HAS_PORTS;
+	return 0;
+}
+
+/*
+ * The quoted header's side gets another address and port, and the outer ICMP checksum follows. IPv4: a change of address and the
+ * quoted header checksum's change cancel out in the outer sum. The quoted L4 checksum is left: it may be cut off, and nobody
+ * checks it.
+ */
+static __always_inline int rewrite_quoted(struct __sk_buff *skb, const struct packet *p, const struct packet *q, __u32 side,
+					  const struct addr *to, __be16 port)
+{
+	int csum = p->l4_offset + 2;
+	__u16 ip_offset = p->l4_offset + 8;
+	const struct addr *old = side == SOURCE ? &q->saddr : &q->daddr;
+	__be16 old_port = side == SOURCE ? q->sport : q->dport;
+	int port_offset = q->l4_offset + (packet_is_icmp(q) ? 4 : side == SOURCE ? 0 : 2);
+
+	if (p->family == 4) {
+		__be32 v4 = to->words[3];
+		int offset = ip_offset + (side == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+
+		if (bpf_l3_csum_replace(skb, ip_offset + offsetof(struct iphdr, check), old->words[3], v4, 4) < 0 ||
+		    bpf_skb_store_bytes(skb, offset, &v4, 4, 0) < 0)
+			return -DROP_WRITE_ERROR;
+	} else {
+		int offset = ip_offset + (side == SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+		struct addr from, target;
+		__s64 diff;
+
+		addr_copy(&from, old);
+		addr_copy(&target, to);
+		diff = bpf_csum_diff(from.words, 16, target.words, 16, 0);
+		if (bpf_l4_csum_replace(skb, csum, 0, diff, 0) < 0 || bpf_skb_store_bytes(skb, offset, &target, 16, 0) < 0)
+			return -DROP_WRITE_ERROR;
+	}
+	if (old_port == port || (packet_is_icmp(q) && side == DESTINATION))
+		return 0;
+	if (bpf_l4_csum_replace(skb, csum, old_port, port, 2) < 0 || bpf_skb_store_bytes(skb, port_offset, &port, 2, 0) < 0)
+		return -DROP_WRITE_ERROR;
+	return 0;
+}
+
+/* An error about a packet that snat() has sent out: back to the one who really sent it. */
+subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *found)
+{
+	struct nat_key key = { .direction = NAT_INGRESS };
+	struct nat_entry *entry;
+	struct packet q;
+	struct addr to;
+	__be16 port;
+	int ret;
+
+	if (!p || !found)
+		return -DROP_INVALID;
+	ret = parse_quoted(skb, p, &q);
+	if (ret < 0)
+		return ret;
+	addr_copy(&key.saddr, &q.daddr);
+	addr_copy(&key.daddr, &q.saddr);
+	key.sport = q.dport;
+	key.dport = q.sport;
+	key.proto = q.proto;
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (!entry)
+		return 0;
+	*found = true;
+	addr_copy(&to, &entry->to_address);
+	port = entry->to_port;
+	ret = rewrite_quoted(skb, p, &q, SOURCE, &to, port);
+	return ret < 0 ? ret : rewrite(skb, p, DESTINATION, &to, 0);
+}
+
+/* An error about a packet that a service has translated: the client knows the frontend, not the backend. */
+subprogram reverse_service_error(struct __sk_buff *skb, struct packet *p, __u32 direction)
+{
+	struct lb_revnat *frontend;
+	struct ct_entry *entry;
+	struct ct_key key;
+	struct packet q;
+	struct addr to;
+	__be16 port;
+	__u16 id;
+	int ret;
+
+	if (!p)
+		return -DROP_INVALID;
+	if (!tracks(direction))
+		return 0;
+	ret = parse_quoted(skb, p, &q);
+	if (ret < 0)
+		return ret;
+	ct_key_of(&q, &key, direction);
+	entry = bpf_map_lookup_elem(&ct, &key);
+	if (!entry || !entry->rev_nat_id)
+		return 0;
+	id = entry->rev_nat_id;
+	frontend = bpf_map_lookup_elem(&lb_revnat, &id);
+	if (!frontend)
+		return 0;
+	addr_copy(&to, &frontend->address);
+	port = frontend->port;
+	ret = rewrite_quoted(skb, p, &q, DESTINATION, &to, port);
+	if (ret < 0 || !addr_equal(&p->saddr, &q.daddr))
+		return ret;
+	return rewrite(skb, p, SOURCE, &to, 0);
+}
+
+static __always_inline __u16 fold(__s64 sum)
+{
+	__u32 s = (__u32)sum;
+
+	s = (s & 0xffff) + (s >> 16);
+	s = (s & 0xffff) + (s >> 16);
+	return ~s;
+}
+
+struct reject_v4 {
+	struct iphdr ip;
+	struct icmphdr icmp;
+	__u8 quoted[28];
+};
+
+struct reject_v6 {
+	struct ipv6hdr ip;
+	struct icmp6hdr icmp;
+	__u8 quoted[48];
+};
+
+static __always_inline int reject_ipv4(struct __sk_buff *skb, const struct packet *p)
+{
+	struct reject_v4 r = {};
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN_, r.quoted, sizeof(r.quoted)) < 0)
+		return -DROP_NO_SERVICE;
+	r.ip.version = 4;
+	r.ip.ihl = 5;
+	r.ip.ttl = 64;
+	r.ip.protocol = IPPROTO_ICMP;
+	r.ip.tot_len = bpf_htons(sizeof(r));
+	r.ip.saddr = p->daddr.words[3];
+	r.ip.daddr = p->saddr.words[3];
+	r.ip.check = fold(bpf_csum_diff(NULL, 0, (__be32 *)&r.ip, sizeof(r.ip), 0));
+	r.icmp.type = ICMP_DEST_UNREACH;
+	r.icmp.code = ICMP_PORT_UNREACH;
+	r.icmp.checksum = fold(bpf_csum_diff(NULL, 0, (__be32 *)&r.icmp, sizeof(r.icmp) + sizeof(r.quoted), 0));
+	if (bpf_skb_change_tail(skb, ETH_HLEN_ + sizeof(r), 0) < 0)
+		return -DROP_NO_SERVICE;
+	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), 0) < 0 ? -DROP_WRITE_ERROR : 0;
+}
+
+static __always_inline int reject_ipv6(struct __sk_buff *skb, const struct packet *p)
+{
+	struct reject_v6 r = {};
+	__be32 length = bpf_htonl(sizeof(r.icmp) + sizeof(r.quoted));
+	__be32 next = bpf_htonl(IPPROTO_ICMPV6);
+	__s64 sum;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN_, r.quoted, sizeof(r.quoted)) < 0)
+		return -DROP_NO_SERVICE;
+	r.ip.version = 6;
+	r.ip.hop_limit = 64;
+	r.ip.nexthdr = IPPROTO_ICMPV6;
+	r.ip.payload_len = bpf_htons(sizeof(r.icmp) + sizeof(r.quoted));
+	__builtin_memcpy(&r.ip.saddr, &p->daddr, 16);
+	__builtin_memcpy(&r.ip.daddr, &p->saddr, 16);
+	r.icmp.icmp6_type = ICMPV6_DEST_UNREACH;
+	r.icmp.icmp6_code = ICMPV6_PORT_UNREACH;
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&r.ip.saddr, 32, 0);
+	sum = bpf_csum_diff(NULL, 0, &length, 4, (__u32)sum);
+	sum = bpf_csum_diff(NULL, 0, &next, 4, (__u32)sum);
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&r.icmp, sizeof(r.icmp) + sizeof(r.quoted), (__u32)sum);
+	r.icmp.icmp6_cksum = fold(sum);
+	if (bpf_skb_change_tail(skb, ETH_HLEN_ + sizeof(r), 0) < 0)
+		return -DROP_NO_SERVICE;
+	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), 0) < 0 ? -DROP_WRITE_ERROR : 0;
+}
+
+/* Answers port unreachable out of the device that the packet came in by: connect(2) then fails with ECONNREFUSED at once. */
+subprogram reject(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 macs[12];
+	int ret;
+
+	if (!p)
+		return -DROP_INVALID;
+	if (config.flags & CONFIG_NO_BACKEND_DROP)
+		return -DROP_NO_SERVICE;
+	ret = p->family == 4 ? reject_ipv4(skb, p) : reject_ipv6(skb, p);
+	if (ret < 0)
+		return ret;
+	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) < 0)
+		return -DROP_INVALID;
+	ret = set_macs(skb, macs + 6, macs);
+	count(skb, DROP_NO_SERVICE, METRIC_SERVICE, FROM_NETDEV);
+	return ret < 0 ? ret : (int)bpf_redirect(skb->ifindex, 0);
+}

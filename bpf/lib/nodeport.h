@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#pragma once
+/* What arrives at the node from a wire or the overlay, and is for a service, a pod, or a flow that we have translated. */
+#include "lb.h"
+
+/* The source that packets to `address` get when they leave this node on behalf of somebody else. */
+static __always_inline int snat_source(struct __sk_buff *skb, const struct packet *p, const struct ipcache_entry *to, struct addr *source)
+{
+	struct bpf_fib_lookup fib;
+	struct netdev_entry *device;
+	struct netdev_key key;
+
+	addr_copy(source, p->family == 4 ? &config.node_ipv4 : &config.node_ipv6);
+	if (goes_by_overlay(to))
+		return 0;
+	fib_params(skb, p, &fib);
+	if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) < 0)
+		return 0;
+	key.ifindex = fib.ifindex;
+	device = bpf_map_lookup_elem(&netdevs, &key);
+	if (!device)
+		return 0;
+	if (p->family == 4 && !addr_is_zero(&device->ipv4))
+		addr_copy(source, &device->ipv4);
+	if (p->family == 6 && !addr_is_zero(&device->ipv6))
+		addr_copy(source, &device->ipv6);
+	return 0;
+}
+
+/* To a backend that is not of this node: its answer must come back here, so the client's address is replaced. */
+subprogram to_remote_backend(struct __sk_buff *skb, struct packet *p, __u32 identity)
+{
+	struct ipcache_entry *to;
+	struct addr source;
+	int ret;
+
+	if (!p)
+		return -DROP_INVALID;
+	to = ipcache_lookup(&p->daddr);
+	snat_source(skb, p, to, &source);
+	ret = snat(skb, p, &source);
+	return ret < 0 ? ret : to_remote(skb, p, identity);
+}
+
+/*
+ * TC_ACT_UNSPEC: no service. NODE_PORT_REMOTE: translated, and the backend is elsewhere; the caller goes on with that, because
+ * a call from here would be one frame too deep for the 512 bytes of stack.
+ */
+#define NODE_PORT_REMOTE 100
+
+subprogram node_port(struct __sk_buff *skb, struct packet *p)
+{
+	struct lb_service *service;
+	struct lb_backend *backend;
+	struct endpoint_entry *local;
+	struct lb_key key;
+	struct addr address;
+	__u16 rev_nat_id;
+	int ret;
+
+	if (!p)
+		return -DROP_INVALID;
+	service = lb_lookup(p, &key);
+	if (!service)
+		return TC_ACT_UNSPEC;
+	rev_nat_id = service->rev_nat_id;
+	backend = lb_backend_for(skb, p, &key, service);
+	if (!backend)
+		return reject(skb, p);
+	addr_copy(&address, &backend->address);
+	ret = rewrite(skb, p, DESTINATION, &address, backend->port);
+	if (ret >= 0)
+		ret = ct_create(skb, p, CT_INGRESS, rev_nat_id, 0, CT_NODE_PORT);
+	if (ret < 0)
+		return ret;
+	local = endpoint_lookup(&p->daddr);
+	if (local && !(local->flags & ENDPOINT_HOST))
+		return to_endpoint(skb, p, local, true);
+	return local ? to_stack(skb) : NODE_PORT_REMOTE;
+}
+
+/* A reply to a flow that left with our address: first the source NAT is undone, then the service. */
+static __always_inline int undo_nat(struct __sk_buff *skb, struct packet *p, bool *found)
+{
+	bool tracked = false;
+	int ret;
+
+	if (p->flags & PACKET_ICMP_ERROR) {
+		ret = reverse_snat_error(skb, p, found);
+		return ret < 0 || !*found ? ret : reverse_service_error(skb, p, CT_INGRESS);
+	}
+	ret = reverse_snat(skb, p, found);
+	return ret < 0 || !*found ? ret : reverse_service(skb, p, CT_INGRESS, &tracked);
+}
+
+/* Straight to a pod. From outside the cluster it is remembered, so that the pod's replies are not masqueraded. */
+static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep, bool tracked)
+{
+	bool found = false;
+	int ret;
+
+	if (p->flags & PACKET_ICMP_ERROR) {
+		ret = reverse_service_error(skb, p, CT_EGRESS);
+	} else {
+		ret = reverse_service(skb, p, CT_EGRESS, &found);
+		if (ret >= 0 && !tracked && !found && (p->flags & PACKET_HAS_PORTS) && !in_cluster(&p->saddr) &&
+		    !ct_lookup(skb, p, CT_INGRESS, false))
+			ret = ct_create(skb, p, CT_INGRESS, 0, 0, 0);
+	}
+	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
+}
+
+/* TC_ACT_UNSPEC: none of ours, the stack's business. */
+static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32 identity)
+{
+	struct endpoint_entry *ep;
+	bool found = false;
+	int ret = undo_nat(skb, p, &found);
+
+	if (ret < 0)
+		return ret;
+	if (!found && lb_may_apply(p)) {
+		ret = node_port(skb, p);
+		if (ret == NODE_PORT_REMOTE)
+			return to_remote_backend(skb, p, identity);
+		if (ret != TC_ACT_UNSPEC)
+			return ret;
+	}
+	ep = endpoint_lookup(&p->daddr);
+	if (ep)
+		return ep->flags & ENDPOINT_HOST ? to_stack(skb) : to_pod(skb, p, ep, found);
+	return found ? to_remote(skb, p, identity) : TC_ACT_UNSPEC;
+}

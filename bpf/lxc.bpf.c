@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* On every endpoint's device: one program set per node; what differs between endpoints is in the endpoints map. */
+#include "lib/lb.h"
+#include "lib/neighbour.h"
+
+/* Delivery to an endpoint of this node: restores the frontend of what was translated at tc for it, then hands over. */
+static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *to)
+{
+	bool found = false;
+	int ret;
+
+	if (p->flags & PACKET_ICMP_ERROR)
+		ret = reverse_service_error(skb, p, CT_EGRESS);
+	else
+		ret = reverse_service(skb, p, CT_EGRESS, &found);
+	return ret < 0 ? ret : to_endpoint(skb, p, to, true);
+}
+
+/* After translation, or without: to wherever the destination is. */
+static __always_inline int route(struct __sk_buff *skb, struct packet *p, __u32 identity)
+{
+	struct endpoint_entry *to = endpoint_lookup(&p->daddr);
+
+	if (!to)
+		return to_remote(skb, p, identity);
+	return to->flags & ENDPOINT_HOST ? to_stack(skb) : to_endpoint(skb, p, to, true);
+}
+
+/* The pod dials itself: it must not see its own address as the client's, or it would answer itself past us. */
+static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u16 rev_nat_id, __u32 backend_id)
+{
+	struct addr source;
+	int ret;
+
+	addr_copy(&source, p->family == 4 ? &config.hairpin_ipv4 : &config.hairpin_ipv6);
+	ret = rewrite(skb, p, SOURCE, &source, p->sport);
+	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, backend_id, CT_LOOPBACK);
+}
+
+subprogram balance(struct __sk_buff *skb, struct packet *p, __u32 identity)
+{
+	struct lb_service *service;
+	struct lb_backend *backend;
+	struct lb_key key;
+	struct addr address;
+	__u16 rev_nat_id;
+	bool itself;
+	int ret;
+
+	if (!p)
+		return -DROP_INVALID;
+	service = lb_lookup(p, &key);
+	if (!service)
+		return TC_ACT_UNSPEC;
+	rev_nat_id = service->rev_nat_id;
+	backend = lb_backend_for(skb, p, &key, service);
+	if (!backend)
+		return reject(skb, p);
+	addr_copy(&address, &backend->address);
+	itself = addr_equal(&p->saddr, &address);
+	ret = rewrite(skb, p, DESTINATION, &address, backend->port);
+	if (ret >= 0)
+		ret = itself ? hairpin(skb, p, rev_nat_id, 0) : ct_create(skb, p, CT_EGRESS, rev_nat_id, 0, 0);
+	return ret < 0 ? ret : route(skb, p, identity);
+}
+
+/* The pod answers itself: both addresses go back to what the client side knows. */
+static __always_inline int hairpin_reply(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep)
+{
+	struct addr self;
+	bool found = false;
+	int ret;
+
+	addr_copy(&self, &p->saddr);
+	ret = reverse_service(skb, p, CT_EGRESS, &found);
+	if (ret < 0 || !found)
+		return ret < 0 ? ret : -DROP_UNKNOWN_TARGET;
+	ret = rewrite(skb, p, DESTINATION, &self, p->dport);
+	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
+}
+
+/* Past this node's endpoints: services, replies of flows that came from outside, the node itself, the network. */
+static __always_inline int leave(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep)
+{
+	__u32 identity = ep->identity;
+	bool found = false;
+	int ret;
+
+	if (addr_equal(&p->daddr, &config.hairpin_ipv4) || addr_equal(&p->daddr, &config.hairpin_ipv6))
+		return hairpin_reply(skb, p, ep);
+	if (lb_may_apply(p)) {
+		ret = balance(skb, p, identity);
+		if (ret != TC_ACT_UNSPEC)
+			return ret;
+	}
+	if (p->flags & PACKET_ICMP_ERROR)
+		ret = reverse_service_error(skb, p, CT_INGRESS);
+	else
+		ret = reverse_service(skb, p, CT_INGRESS, &found);
+	return ret < 0 ? ret : route(skb, p, identity);
+}
+
+/* Neighbour discovery is answered; what else a pod multicasts ends here. */
+static __always_inline int multicast(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep)
+{
+	if (p->proto == IPPROTO_ICMPV6 && p->icmp_type == 135 && ep)
+		return answer_solicitation(skb, p, ep);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int check_source(struct __sk_buff *skb, const struct endpoint_entry *ep)
+{
+	__u8 mac[6];
+
+	if (!ep || ep->ifindex != skb->ifindex)
+		return -DROP_INVALID_SIP;
+	if (bpf_skb_load_bytes(skb, 6, mac, 6) < 0)
+		return -DROP_INVALID;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		if (mac[i] != ep->mac[i])
+			return -DROP_INVALID_SMAC;
+	return 0;
+}
+
+static __always_inline int handle(struct __sk_buff *skb, __u32 *identity)
+{
+	struct endpoint_entry *ep, *to;
+	struct packet p;
+	int ret;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return answer_arp(skb);
+	ret = parse(skb, &p);
+	if (ret < 0)
+		return ret;
+	ep = endpoint_lookup(&p.saddr);
+	if (p.proto == IPPROTO_ICMPV6 && p.icmp_type == 135 && ep && ep->ifindex == skb->ifindex)
+		return answer_solicitation(skb, &p, ep);
+	if (addr_is_local_scope(&p.saddr) || (addr_is_local_scope(&p.daddr) && !addr_equal(&p.daddr, &config.hairpin_ipv4) && !addr_equal(&p.daddr, &config.hairpin_ipv6)))
+		return multicast(skb, &p, ep);
+	ret = check_source(skb, ep);
+	if (ret < 0)
+		return ret;
+	*identity = ep->identity;
+	to = endpoint_lookup(&p.daddr);
+	if (to && !(to->flags & ENDPOINT_HOST))
+		return deliver(skb, &p, to);
+	return leave(skb, &p, ep);
+}
+
+SEC("tc")
+int from_container(struct __sk_buff *skb)
+{
+	__u32 identity = IDENTITY_UNKNOWN;
+	int ret = handle(skb, &identity);
+
+	return finish(skb, ret, METRIC_EGRESS, FROM_CONTAINER, identity);
+}
+
+/* What the node's own stack, or from_host, sends to the pod. */
+SEC("tc")
+int to_container(struct __sk_buff *skb)
+{
+	struct packet p;
+	bool found = false;
+	int ret = TC_ACT_OK;
+
+	if (tracks(CT_EGRESS) && parse(skb, &p) >= 0) {
+		if (p.flags & PACKET_ICMP_ERROR)
+			ret = reverse_service_error(skb, &p, CT_EGRESS);
+		else
+			ret = reverse_service(skb, &p, CT_EGRESS, &found);
+	}
+	return finish(skb, ret, METRIC_INGRESS, TO_CONTAINER, IDENTITY_UNKNOWN);
+}

@@ -1,0 +1,95 @@
+/**
+ * Attaching programs through links: tcx (Linux 6.6+), cgroup, XDP. A pinned link keeps its program attached when the process
+ * has gone; updating it swaps the program atomically. Without tcx: clsact and a direct-action filter (netlink/clsact.ts).
+ */
+import { existsSync, unlinkSync } from 'node:fs';
+import { errnoName, KernelError, syscallError } from './errors.ts';
+import { bpf, c, errno } from './ffi.ts';
+import { type LinkInfo, linkInfo } from './info.ts';
+import { openPin, pinObject } from './object.ts';
+
+/** enum bpf_attach_type */
+export const AttachType = {
+  CGROUP_INET4_CONNECT: 10,
+  CGROUP_INET6_CONNECT: 11,
+  CGROUP_INET4_POST_BIND: 12,
+  CGROUP_INET6_POST_BIND: 13,
+  CGROUP_UDP4_SENDMSG: 14,
+  CGROUP_UDP6_SENDMSG: 15,
+  CGROUP_UDP4_RECVMSG: 19,
+  CGROUP_UDP6_RECVMSG: 20,
+  CGROUP_INET4_GETPEERNAME: 29,
+  CGROUP_INET6_GETPEERNAME: 30,
+  XDP: 37,
+  TCX_INGRESS: 46,
+  TCX_EGRESS: 47,
+} as const;
+export type AttachType = (typeof AttachType)[keyof typeof AttachType];
+
+export interface Attachment {
+  readonly program: number;
+  /** ifindex (tcx, XDP), or an open descriptor of the cgroup's folder. */
+  readonly target: number;
+  readonly type: AttachType;
+}
+
+/** A new link's descriptor; closing it detaches unless it is pinned. */
+export function createLink(attachment: Attachment): number {
+  const fd = bpf.linkCreate(attachment.program, attachment.target, attachment.type, null);
+  if (fd >= 0) return fd;
+  const code = errno();
+  if (errnoName(code) === 'EINVAL' && attachment.type >= AttachType.TCX_INGRESS) {
+    throw new KernelError({ code: 'FEATURE_MISSING', errno: 'EINVAL' }, 'tcx links need Linux 6.6 or newer');
+  }
+  throw syscallError(`attach (type ${attachment.type}, target ${attachment.target})`, code);
+}
+
+/** What the link pinned at `path` is attached to; undefined without a pin. */
+export function pinnedLinkInfo(path: string): LinkInfo | undefined {
+  if (!existsSync(path)) return undefined;
+  const fd = openPin(path);
+  try {
+    return linkInfo(fd);
+  } finally {
+    c.close(fd);
+  }
+}
+
+/** How attachPinned got there: nothing changed, the program was swapped, or a new link was made. */
+export type AttachOutcome = 'adopted' | 'updated' | 'created';
+
+/**
+ * Makes sure that the link pinned at `path` runs `program` on the target. A link that does already is adopted untouched; one
+ * with another program is updated in place, so that no packet misses it; one whose device is gone is replaced.
+ */
+export function attachPinned(path: string, attachment: Attachment, programId: number): AttachOutcome {
+  const pinned = pinnedLinkInfo(path);
+  const isDevice = attachment.type >= AttachType.TCX_INGRESS || attachment.type === AttachType.XDP;
+  if (pinned !== undefined && (!isDevice || pinned.target === attachment.target)) {
+    if (pinned.programId === programId) return 'adopted';
+    const fd = openPin(path);
+    const failed = bpf.linkUpdate(fd, attachment.program, null) !== 0;
+    const code = failed ? errno() : 0;
+    c.close(fd);
+    if (!failed) return 'updated';
+    if (!['ENOLINK', 'EINVAL'].includes(errnoName(code)))
+      throw syscallError(`update of the link ${path}`, code, { path });
+  }
+  if (pinned !== undefined) unlinkSync(path);
+  const fd = createLink(attachment);
+  try {
+    pinObject(fd, path);
+  } finally {
+    c.close(fd);
+  }
+  return 'created';
+}
+
+/** Detaches and unpins; nothing there is fine. */
+export function detachPinned(path: string): void {
+  if (!existsSync(path)) return;
+  const fd = openPin(path);
+  bpf.linkDetach(fd);
+  c.close(fd);
+  unlinkSync(path);
+}
