@@ -40,34 +40,30 @@ static __always_inline __u16 nat_port(__u32 seed)
 subprogram nat_allocate(struct packet *p, const struct addr *source, __u16 *port)
 {
 	struct nat_entry entry = {};
-	struct nat_key reply = {};
-	struct nat_key key;
+	struct nat_key key = {};
 	__u32 seed;
 
 	if (!p || !source || !port)
 		return -DROP_INVALID;
 	seed = bpf_ntohs(p->sport);
-	addr_copy(&reply.saddr, &p->daddr);
-	addr_copy(&reply.daddr, source);
-	reply.sport = p->dport;
-	reply.proto = p->proto;
-	reply.direction = NAT_INGRESS;
+	addr_copy(&key.saddr, &p->daddr);
+	addr_copy(&key.daddr, source);
+	key.sport = p->dport;
+	key.proto = p->proto;
+	key.direction = NAT_INGRESS;
 	addr_copy(&entry.to_address, &p->saddr);
 	entry.to_port = p->sport;
 	entry.created = now_seconds();
 	entry.expires = entry.created + ct_lifetime(p, false);
 	for (int i = 0; i < NAT_TRIES; i++) {
-		reply.dport = nat_port(seed);
-		if (!bpf_map_update_elem(&nat, &reply, &entry, BPF_NOEXIST)) {
-			nat_key_of(p, &key, NAT_EGRESS);
+		key.dport = nat_port(seed);
+		if (!bpf_map_update_elem(&nat, &key, &entry, BPF_NOEXIST)) {
+			*port = key.dport;
+			entry.to_port = key.dport;
 			addr_copy(&entry.to_address, source);
-			entry.to_port = reply.dport;
-			if (bpf_map_update_elem(&nat, &key, &entry, BPF_ANY) < 0) {
-				bpf_map_delete_elem(&nat, &reply);
-				return -DROP_NAT_NO_MAPPING;
-			}
-			*port = reply.dport;
-			return 0;
+			nat_key_of(p, &key, NAT_EGRESS);
+			/* On failure the reply's entry stays until it expires: nothing else can have its port meanwhile. */
+			return bpf_map_update_elem(&nat, &key, &entry, BPF_ANY) < 0 ? -DROP_NAT_NO_MAPPING : 0;
 		}
 		seed = bpf_get_prandom_u32();
 	}
