@@ -29,6 +29,8 @@ export interface KubernetesSourceOptions {
   readonly podCIDRsFrom: 'node' | 'ciliumNode';
   /** True for an address of this node: its CiliumEndpoints are ours and not remote. */
   readonly isLocalAddress: (address: string) => boolean;
+  /** A last word on each node's row before it is written: the local node's own addresses. */
+  readonly completeNode?: (row: NodeRow) => NodeRow;
 }
 
 export interface KubernetesSourceModules {
@@ -121,7 +123,7 @@ export class KubernetesSource {
     return new Reflector(options, { api: this.#modules.api, sink, log: this.#modules.log });
   }
 
-  #nodeSinks({ nodeName, podCIDRsFrom }: KubernetesSourceOptions): JoinedSinks<NodeRow, 'address'> {
+  #nodeSinks({ nodeName, podCIDRsFrom, completeNode }: KubernetesSourceOptions): JoinedSinks<NodeRow, 'address'> {
     const { db, log, tables } = this.#modules;
     return new JoinedSinks<NodeRow, 'address'>(
       {
@@ -132,7 +134,8 @@ export class KubernetesSource {
             ciliumNode === undefined
               ? undefined
               : this.#rowOf('ciliumnodes', ciliumNode, ciliumNodeFromK8s(ciliumNode));
-          return mergeNode(first, second, nodeName, podCIDRsFrom);
+          const row = mergeNode(first, second, nodeName, podCIDRsFrom);
+          return row === undefined || completeNode === undefined ? row : completeNode(row);
         },
       },
       { db, table: tables.nodes, log },

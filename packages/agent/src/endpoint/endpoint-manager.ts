@@ -49,7 +49,7 @@ export class EndpointManager {
     const alive: EndpointRow[] = [];
     let removed = 0;
     for (const row of store.load()) {
-      if (row.kind === 'pod' && existsSync(row.netns) && (await devices.check(row))) {
+      if (existsSync(row.netns) && (await devices.check(row))) {
         for (const address of row.addresses) {
           if (!ipam.restore(address, ownerOf(row)))
             log.warn('address of an adopted endpoint is in no pod CIDR', { address });
@@ -217,8 +217,9 @@ export class EndpointManager {
     this.#put(next);
   }
 
-  /** For endpoints that are not the CNI's (health). The caller owns the device. */
+  /** For an endpoint that is not the CNI's (health). */
   adopt(row: EndpointRow): void {
+    this.#modules.store.save(row);
     this.#put(row);
   }
 

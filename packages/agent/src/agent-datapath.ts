@@ -1,0 +1,23 @@
+/** The datapath as the composition root uses it. */
+import type { Address } from '@ciliate/model';
+import type { EndpointDevices } from './endpoint/endpoint-devices.ts';
+import type { WorkHealth } from './keyed-queue.ts';
+import type { DatapathView } from './status/context.ts';
+
+export interface AgentDatapath {
+  readonly view: DatapathView;
+  readonly endpointDevices: EndpointDevices;
+  /** Reconcilers and controllers. */
+  readonly health: () => readonly WorkHealth[];
+  readonly mtu: () => number;
+  /** Controllers and reconcilers begin; endpoints are restored by now. */
+  start(): void | Promise<void>;
+  /** Stops writing; programs, links and maps stay where they are. */
+  stop(): void | Promise<void>;
+}
+
+/** What must be known before programs can be loaded. */
+export interface DatapathNode {
+  readonly nodeAddresses: readonly Address[];
+  readonly routers: readonly Address[];
+}

@@ -1,0 +1,306 @@
+/** Composition root of ciliate-agent: the only place that builds things (STYLE rule 10). */
+import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { type Address, defineTables, reservedIdentityRows, type Tables } from '@ciliate/model';
+import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
+import { createDatabase, type Database } from '@ciliate/tables';
+import type { AgentDatapath } from './agent-datapath.ts';
+import { cniConfiguration, writeCniConfiguration } from './cni/write-conf.ts';
+import { EndpointManager } from './endpoint/endpoint-manager.ts';
+import { EndpointStore } from './endpoint/endpoint-store.ts';
+import { HealthEndpoint } from './health/health-endpoint.ts';
+import { Prober } from './health/prober.ts';
+import { HealthResponder } from './health/responder.ts';
+import { IdentityAllocator } from './identity/identity-allocator.ts';
+import { Ipam } from './ipam/ipam.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { internalAddresses, LocalNode } from './local-node.ts';
+import { createLog, describe, type Log } from './log.ts';
+import { openDatapath } from './open-datapath.ts';
+import type { AgentOptions } from './options/agent-options.ts';
+import { EndpointPublisher } from './publish/endpoint-publisher.ts';
+import { NodePublisher } from './publish/node-publisher.ts';
+import { Readiness } from './readiness.ts';
+import { cniRoutes } from './rest/cni-routes.ts';
+import { readRoutes } from './rest/read-routes.ts';
+import { RestServer, type Route } from './rest/router.ts';
+import type { AgentContext } from './status/context.ts';
+import { version } from './version.ts';
+
+/** Runs until SIGTERM or SIGINT; pods keep their connections. Resolves to the exit code. */
+export async function runAgent(given: AgentOptions): Promise<number> {
+  const options = withDefaults(given);
+  const log = createLog(options['log-level'], { subsys: 'agent', node: options['node-name'] });
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
+  const agent = new Agent(options, log);
+  try {
+    await agent.start(stop.signal);
+  } catch (error) {
+    if (!stop.signal.aborted) {
+      log.error('the agent cannot start', { error: describe(error) });
+      await agent.stop();
+      throw error;
+    }
+  }
+  if (!stop.signal.aborted) {
+    await new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+  log.info('stopping; programs and maps stay in place');
+  await agent.stop();
+  return 0;
+}
+
+function withDefaults(options: AgentOptions): AgentOptions {
+  const stateDir = options['state-dir'];
+  return {
+    ...options,
+    'node-name': options['node-name'] === '' ? hostname() : options['node-name'],
+    'socket-path': options['socket-path'] === '' ? join(stateDir, 'ciliate.sock') : options['socket-path'],
+  };
+}
+
+class Agent {
+  readonly #options: AgentOptions;
+  readonly #log: Log;
+  readonly #db: Database;
+  readonly #tables: Tables;
+  readonly #ipam: Ipam;
+  readonly #local: LocalNode;
+  readonly #readiness: Readiness;
+  readonly #lifecycle = new Lifecycle();
+  /** Routes grow as parts come up; the server is there first, so that a second agent is refused before it acts. */
+  readonly #routes: Route[] = [];
+
+  constructor(options: AgentOptions, log: Log) {
+    this.#options = options;
+    this.#log = log;
+    this.#db = createDatabase({
+      onWakeError: error => log.error('a table subscriber failed', { error: describe(error) }),
+    });
+    this.#tables = defineTables(this.#db);
+    this.#ipam = new Ipam({
+      ipv4: options['enable-ipv4'],
+      ipv6: options['enable-ipv6'],
+      serviceCIDRs: options['service-cidr'],
+    });
+    this.#local = new LocalNode(
+      { stateDir: options['state-dir'], healthEndpoint: options['enable-health-checking'] },
+      { ipam: this.#ipam, log },
+    );
+    this.#readiness = new Readiness(this.#tables, this.#local);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const rest = new RestServer({ socketPath: this.#options['socket-path'] }, { routes: this.#routes, log: this.#log });
+    await rest.start();
+    this.#lifecycle.append({ name: 'rest', start: () => undefined, stop: () => rest.stop() });
+    const api = new KubeClient(await loadKubeConfig(this.#options['k8s-kubeconfig-path']));
+    const source = this.#startSource(api);
+    const writers = new KubeWriters(api);
+    const nodePublisher = new NodePublisher(
+      { node: this.#options['node-name'] },
+      {
+        nodes: this.#tables.nodes,
+        writers,
+        local: () => ({
+          routers: this.#local.routers,
+          health: this.#options['enable-health-checking'] ? this.#local.healthAddresses : [],
+        }),
+        log: this.#log,
+      },
+    );
+    this.#lifecycle.append(source);
+    this.#lifecycle.append(nodePublisher);
+    await this.#lifecycle.start();
+
+    await this.#readiness.localNode(signal);
+    const datapath = await openDatapath(
+      this.#options,
+      { nodeAddresses: internalAddresses(this.#local.row), routers: this.#local.routers },
+      { db: this.#db, tables: this.#tables, log: this.#log },
+    );
+    await this.#serve({ datapath, source, writers, nodePublisher, api, signal });
+  }
+
+  async stop(): Promise<void> {
+    await this.#lifecycle.stop();
+  }
+
+  #startSource(api: KubeClient): KubernetesSource {
+    const { 'node-name': nodeName, ipam } = this.#options;
+    const own = new Set(Object.values(networkInterfaces()).flatMap(list => (list ?? []).map(item => item.address)));
+    const source = new KubernetesSource(
+      {
+        nodeName,
+        podCIDRsFrom: ipam === 'kubernetes' ? 'node' : 'ciliumNode',
+        isLocalAddress: address => own.has(address),
+        completeNode: row => this.#local.complete(row),
+      },
+      { api, db: this.#db, tables: this.#tables, log: (message, data) => this.#log.warn(message, data) },
+    );
+    const cached = this.#local.load(nodeName);
+    this.#db.write(txn => {
+      for (const row of reservedIdentityRows()) this.#tables.identities.insert(txn, row);
+      if (cached !== undefined) this.#tables.nodes.insert(txn, cached);
+    });
+    return source;
+  }
+
+  async #serve(parts: {
+    readonly datapath: AgentDatapath;
+    readonly source: KubernetesSource;
+    readonly writers: KubeWriters;
+    readonly nodePublisher: NodePublisher;
+    readonly api: KubeClient;
+    readonly signal: AbortSignal;
+  }): Promise<void> {
+    const { datapath, source, writers, nodePublisher, api, signal } = parts;
+    const { endpoints: table, pods, namespaces, identities } = this.#tables;
+    const network = (): { routers: readonly Address[]; mtu: number } => ({
+      routers: this.#local.routers,
+      mtu: datapath.mtu(),
+    });
+    const allocator = new IdentityAllocator(
+      { cluster: this.#options['cluster-name'] },
+      {
+        endpoints: table,
+        pods,
+        namespaces,
+        identities,
+        writers,
+        setIdentity: (id, identity, labels) => endpoints.setIdentity(id, identity, labels),
+        log: this.#log,
+      },
+    );
+    const endpoints = new EndpointManager({
+      db: this.#db,
+      endpoints: table,
+      ipam: this.#ipam,
+      devices: datapath.endpointDevices,
+      store: new EndpointStore(this.#options['state-dir'], this.#log),
+      log: this.#log,
+      network,
+      identify: pod => allocator.known(pod),
+    });
+    const restored = await endpoints.restore();
+    this.#log.info('endpoints restored', restored);
+    await datapath.start();
+    const publisher = new EndpointPublisher({
+      endpoints: table,
+      writers,
+      nodeAddress: () => internalAddresses(this.#local.row)[0],
+      podUid: (namespace, name) => pods.get(`${namespace}/${name}`)?.uid ?? '',
+      log: this.#log,
+    });
+    const prober = this.#prober();
+    await this.#startMore(
+      [allocator, publisher, ...this.#healthServices(endpoints, datapath, network, prober)],
+      signal,
+    );
+    this.#lifecycle.append({ name: 'datapath', start: () => undefined, stop: () => datapath.stop() });
+    this.#addRoutes(
+      {
+        version,
+        nodeName: this.#options['node-name'],
+        options: this.#options,
+        tables: this.#tables,
+        ipam: this.#ipam,
+        datapath: datapath.view,
+        controllers: () => [nodePublisher.health(), allocator.health(), publisher.health(), ...datapath.health()],
+        reflectors: () => source.health(),
+        apiServer: api.server,
+        health: () => prober.result(),
+        probe: () => prober.probe(),
+        nodeAddresses: () => internalAddresses(this.#local.row),
+        routers: () => this.#local.routers,
+        healthAddresses: () => this.#local.healthAddresses,
+        cniConfPath: this.#cniConfPath(),
+        startedAt: new Date(performance.timeOrigin),
+        readyAfterMs: () => this.#readiness.readyAfterMs,
+        degraded: () => this.#readiness.degraded(source.health()),
+      },
+      endpoints,
+    );
+    await this.#readiness.sources(signal);
+    this.#ready(nodePublisher);
+  }
+
+  #prober(): Prober {
+    return new Prober(
+      {
+        cluster: this.#options['cluster-name'],
+        node: this.#options['node-name'],
+        port: this.#options['cluster-health-port'],
+        interval: this.#options['health-check-interval'] * 1000,
+        timeout: 3000,
+      },
+      { nodes: this.#tables.nodes },
+    );
+  }
+
+  #healthServices(
+    endpoints: EndpointManager,
+    datapath: AgentDatapath,
+    network: () => { routers: readonly Address[]; mtu: number },
+    prober: Prober,
+  ): readonly { name: string; start(signal: AbortSignal): void | Promise<void>; stop?(): void | Promise<void> }[] {
+    if (!this.#options['enable-health-checking']) return [];
+    const { 'node-name': node, 'cluster-health-port': port, 'state-dir': stateDir } = this.#options;
+    const responder = new HealthResponder({ node, listen: { port, host: '::' } }, this.#log);
+    const endpoint = new HealthEndpoint(
+      { node, port, stateDir },
+      {
+        endpoints,
+        devices: datapath.endpointDevices,
+        addresses: () => this.#local.healthAddresses,
+        network,
+        log: this.#log,
+      },
+    );
+    return [responder, endpoint, prober];
+  }
+
+  async #startMore(
+    services: readonly {
+      name: string;
+      start(signal: AbortSignal): void | Promise<void>;
+      stop?(): void | Promise<void>;
+    }[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const service of services) {
+      await service.start(signal);
+      this.#lifecycle.append({ name: service.name, start: () => undefined, stop: () => service.stop?.() });
+    }
+  }
+
+  #addRoutes(context: AgentContext, endpoints: EndpointManager): void {
+    this.#routes.push(
+      ...readRoutes(context),
+      ...cniRoutes({
+        endpoints,
+        notReady: () => this.#readiness.whyNot(),
+        observe: (command, seconds, failed) => this.#log.debug('CNI request', { command, seconds, failed }),
+        log: this.#log,
+      }),
+    );
+  }
+
+  #ready(nodePublisher: NodePublisher): void {
+    this.#readiness.reached();
+    const path = this.#cniConfPath();
+    if (path !== '') {
+      const { 'socket-path': socketPath, 'state-dir': stateDir } = this.#options;
+      writeCniConfiguration(path, cniConfiguration({ socketPath, stateDir }));
+    }
+    nodePublisher.ready();
+    this.#log.info('ready', { afterMs: this.#readiness.readyAfterMs, rss: process.memoryUsage.rss() });
+  }
+
+  #cniConfPath(): string {
+    const { 'write-cni-conf-when-ready': path, 'cni-conf-dir': dir } = this.#options;
+    if (path !== '') return path;
+    return dir === '' ? '' : join(dir, '05-ciliate.conflist');
+  }
+}

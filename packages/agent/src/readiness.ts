@@ -1,0 +1,77 @@
+/** When pods can be added, and what is not as it should be. */
+
+import type { Tables } from '@ciliate/model';
+import type { ReflectorHealth } from '@ciliate/sources';
+import type { LocalNode } from './local-node.ts';
+
+/** Milliseconds that a start with known state waits for the API server. */
+const patience = 2000;
+
+export class Readiness {
+  readonly #tables: Tables;
+  readonly #local: LocalNode;
+  #readyAfterMs: number | undefined;
+
+  constructor(tables: Tables, local: LocalNode) {
+    this.#tables = tables;
+    this.#local = local;
+  }
+
+  /** Milliseconds from process start; undefined until ready. */
+  get readyAfterMs(): number | undefined {
+    return this.#readyAfterMs;
+  }
+
+  reached(): void {
+    this.#readyAfterMs = Math.round(performance.now());
+  }
+
+  /** Undefined: pods can be added. */
+  whyNot(): string | undefined {
+    if (this.#local.problem !== undefined) return this.#local.problem;
+    return this.#readyAfterMs === undefined ? 'it is starting' : undefined;
+  }
+
+  /** Resolves when this node has pod CIDRs: from the state on disk at once, else from the API server. */
+  localNode(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.#local.routers.length > 0, Number.POSITIVE_INFINITY, signal);
+  }
+
+  /** Resolves when every source has delivered its first list, or the API server took too long: then we go on with what is known. */
+  sources(signal: AbortSignal): Promise<void> {
+    const { nodes, services, endpointSlices, pods, namespaces, remoteEndpoints, identities } = this.#tables;
+    const inputs = [nodes, services, endpointSlices, pods, namespaces, remoteEndpoints, identities];
+    return this.#until(() => inputs.every(table => table.initialized), patience, signal);
+  }
+
+  degraded(reflectors: readonly ReflectorHealth[]): readonly string[] {
+    const reasons: string[] = [];
+    if (this.#local.problem !== undefined) reasons.push(this.#local.problem);
+    const waiting = reflectors.filter(reflector => !reflector.synced).map(reflector => reflector.name);
+    if (waiting.length > 0) reasons.push(`working from known state, no list yet of ${waiting.join(', ')}`);
+    const broken = reflectors.find(reflector => reflector.synced && reflector.consecutiveFailures > 1);
+    if (broken !== undefined) reasons.push(`API server: ${broken.lastError ?? 'not reachable'}`);
+    return reasons;
+  }
+
+  #until(condition: () => boolean, patienceMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const subscriptions: (() => void)[] = [];
+      const timer = Number.isFinite(patienceMs) ? setTimeout(() => end(resolve), patienceMs) : undefined;
+      const end = (settle: () => void): void => {
+        clearTimeout(timer);
+        for (const unsubscribe of subscriptions) unsubscribe();
+        signal.removeEventListener('abort', aborted);
+        settle();
+      };
+      const aborted = (): void => end(() => reject(new Error('stopped while starting')));
+      const look = (): void => {
+        if (condition()) end(resolve);
+      };
+      if (signal.aborted) return aborted();
+      signal.addEventListener('abort', aborted);
+      for (const table of Object.values(this.#tables)) subscriptions.push(table.subscribe(look));
+      look();
+    });
+  }
+}

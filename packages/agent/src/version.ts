@@ -1,0 +1,2 @@
+/** Version of all packages. */
+export const version = '0.1.0';
