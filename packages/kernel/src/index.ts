@@ -1,8 +1,14 @@
 export * from './errors.ts';
 export * from './fake.ts';
+export * from './host.ts';
 export * from './info.ts';
 export * from './link.ts';
 export * from './map.ts';
+export * from './netlink/address.ts';
+export * from './netlink/link.ts';
+export { macBytes, macText, type Request } from './netlink/message.ts';
+export * from './netlink/route.ts';
+export * from './netlink/socket.ts';
 export * from './netns.ts';
 export * from './object.ts';
 export * from './program.ts';
