@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DropReason, EventType, encodeEventHeader, VerdictSource } from '@ciliate/abi';
+import { decodeEvent } from './decode.ts';
+import { decodePacket, packetText } from './packet.ts';
+
+const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(/\s/g, ''), 'hex'));
+const ethernet = (type: string): string => `020000000001 020000000002 ${type}`;
+const ipv4Tcp = `${ethernet('0800')} 45000028 00004000 40060000 0a000001 0a000002 7a69 0050 00000000 00000000 50020000 00000000`;
+const ipv6Udp = `${ethernet('86dd')} 60000000 0008 11 40 fd000000000000000000000000000001 fd000000000000010000000000000002 0035 1389 0008 0000`;
+
+const packets: readonly (readonly [name: string, hex: string, text: string])[] = [
+  ['TCP over IPv4', ipv4Tcp, '10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN'],
+  ['UDP over IPv6', ipv6Udp, '[fd00::1]:53 -> [fd00:0:0:1::2]:5001 udp'],
+  ['VLAN tag', ipv4Tcp.replace('0800', '81000001 0800'), '10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN'],
+  ['later fragment', ipv4Tcp.replace('00004000', '00002010'), '10.0.0.1 -> 10.0.0.2 tcp fragment'],
+  ['ARP', `${ethernet('0806')} 0001`, '02:00:00:00:00:02 -> 02:00:00:00:00:01 type 0x806'],
+  ['cut in the IP header', ipv4Tcp.slice(0, 60), '02:00:00:00:00:02 -> 02:00:00:00:00:01 type 0x800'],
+  ['nothing', '', ''],
+];
+for (const [name, hex, text] of packets) {
+  test(`packet: ${name}`, () => assert.equal(packetText(decodePacket(bytes(hex))), text));
+}
+
+test('every prefix of a packet decodes without throwing', () => {
+  for (const hex of [ipv4Tcp, ipv6Udp]) {
+    const whole = bytes(hex);
+    for (let length = 0; length <= whole.length; length++) decodePacket(whole.subarray(0, length));
+  }
+});
+
+test('a drop event names reason, program and flow', () => {
+  const packet = bytes(ipv4Tcp);
+  const header = encodeEventHeader({
+    type: EventType.EVENT_DROP,
+    subtype: DropReason.DROP_NO_SERVICE,
+    source: VerdictSource.FROM_CONTAINER,
+    family: 4,
+    hash: 0xabcd,
+    timestamp: 5_000_000_000n,
+    packetLength: packet.length,
+    captured: packet.length,
+    srcIdentity: 300,
+    dstIdentity: 2,
+    ifindex: 7,
+    endpointId: 12,
+    line: 99,
+  });
+  const event = decodeEvent(Buffer.concat([header, packet]), { bootTime: 0, hex: true });
+  assert.equal(event?.type, 'drop');
+  assert.equal(event?.reasonName, 'Service backend not found');
+  assert.equal(event?.time, '1970-01-01T00:00:05.000Z');
+  assert.match(event?.summary ?? '', /from_container .*identity 300->2: 10\.0\.0\.1:31337 -> 10\.0\.0\.2:80 tcp SYN/);
+  assert.equal(event?.data?.length, packet.length * 2);
+});
+
+test('a record shorter than its header is no event', () => {
+  assert.equal(decodeEvent(new Uint8Array(10), { bootTime: 0 }), undefined);
+});
