@@ -1,7 +1,10 @@
 /** The datapath as the composition root uses it. */
-import type { Address } from '@ciliate/model';
+import type { Address, Tables } from '@ciliate/model';
+import type { Database } from '@ciliate/tables';
 import type { EndpointDevices } from './endpoint/endpoint-devices.ts';
 import type { WorkHealth } from './keyed-queue.ts';
+import type { Log } from './log.ts';
+import type { AgentOptions } from './options/agent-options.ts';
 import type { DatapathView } from './status/context.ts';
 
 export interface AgentDatapath {
@@ -21,3 +24,9 @@ export interface DatapathNode {
   readonly nodeAddresses: readonly Address[];
   readonly routers: readonly Address[];
 }
+
+export type OpenDatapath = (
+  options: AgentOptions,
+  node: DatapathNode,
+  modules: { readonly db: Database; readonly tables: Tables; readonly log: Log },
+) => Promise<AgentDatapath>;

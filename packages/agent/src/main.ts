@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Address, defineTables, reservedIdentityRows, type Tables } from '@ciliate/model';
 import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
-import type { AgentDatapath } from './agent-datapath.ts';
+import type { AgentDatapath, OpenDatapath } from './agent-datapath.ts';
 import { cniConfiguration, writeCniConfiguration } from './cni/write-conf.ts';
 import { EndpointManager } from './endpoint/endpoint-manager.ts';
 import { EndpointStore } from './endpoint/endpoint-store.ts';
@@ -28,12 +28,12 @@ import type { AgentContext } from './status/context.ts';
 import { version } from './version.ts';
 
 /** Runs until SIGTERM or SIGINT; pods keep their connections. Resolves to the exit code. */
-export async function runAgent(given: AgentOptions): Promise<number> {
+export async function runAgent(given: AgentOptions, open: OpenDatapath = openDatapath): Promise<number> {
   const options = withDefaults(given);
   const log = createLog(options['log-level'], { subsys: 'agent', node: options['node-name'] });
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
-  const agent = new Agent(options, log);
+  const agent = new Agent(options, { log, open });
   try {
     await agent.start(stop.signal);
   } catch (error) {
@@ -63,6 +63,7 @@ function withDefaults(options: AgentOptions): AgentOptions {
 class Agent {
   readonly #options: AgentOptions;
   readonly #log: Log;
+  readonly #open: OpenDatapath;
   readonly #db: Database;
   readonly #tables: Tables;
   readonly #ipam: Ipam;
@@ -72,8 +73,9 @@ class Agent {
   /** Routes grow as parts come up; the server is there first, so that a second agent is refused before it acts. */
   readonly #routes: Route[] = [];
 
-  constructor(options: AgentOptions, log: Log) {
+  constructor(options: AgentOptions, { log, open }: { readonly log: Log; readonly open: OpenDatapath }) {
     this.#options = options;
+    this.#open = open;
     this.#log = log;
     this.#db = createDatabase({
       onWakeError: error => log.error('a table subscriber failed', { error: describe(error) }),
@@ -115,7 +117,7 @@ class Agent {
     await this.#lifecycle.start();
 
     await this.#readiness.localNode(signal);
-    const datapath = await openDatapath(
+    const datapath = await this.#open(
       this.#options,
       { nodeAddresses: internalAddresses(this.#local.row), routers: this.#local.routers },
       { db: this.#db, tables: this.#tables, log: this.#log },
