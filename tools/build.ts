@@ -24,6 +24,8 @@ const entries: readonly Entry[] = [
   { bundle: 'cli', source: 'packages/cli/src/main.ts', launcher: 'ciliate' },
   { bundle: 'apiserver', source: 'packages/sandbox/src/bin/apiserver.ts', launcher: 'ciliate-sandbox-apiserver' },
   { bundle: 'kubelet', source: 'packages/sandbox/src/bin/kubelet.ts', launcher: 'ciliate-sandbox-kubelet' },
+  { bundle: 'supervisor', source: 'packages/sandbox/src/bin/supervisor.ts', launcher: 'ciliate-sandbox-supervisor' },
+  { bundle: 'relay', source: 'packages/sandbox/src/bin/relay.ts', launcher: 'ciliate-sandbox-relay', small: true },
   { bundle: 'dns', source: 'packages/sandbox/src/bin/dns.ts', launcher: 'ciliate-sandbox-dns' },
   { bundle: 'echo', source: 'packages/sandbox/src/bin/echo.ts', launcher: 'ciliate-sandbox-echo', small: true },
 ];
