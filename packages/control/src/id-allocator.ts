@@ -1,5 +1,6 @@
 /** Numbers for keys: stable while the key is held, and after a restart; a freed number is used again as late as possible. */
 export class IdAllocator {
+  readonly #min: number;
   readonly #max: number;
   readonly #ids = new Map<string, number>();
   readonly #used = new Set<number>();
@@ -10,6 +11,7 @@ export class IdAllocator {
   #next: number;
 
   constructor(range: { readonly min: number; readonly max: number }) {
+    this.#min = range.min;
     this.#max = range.max;
     this.#next = range.min;
   }
@@ -25,6 +27,8 @@ export class IdAllocator {
       this.#ids.set(key, id);
       this.#used.add(id);
       this.#unclaimed.add(key);
+      // Below it may be numbers that were freed lately: they come last.
+      this.#next = Math.max(this.#next, id + 1);
     }
   }
 
@@ -59,7 +63,6 @@ export class IdAllocator {
   }
 
   #fresh(): number | undefined {
-    while (this.#next <= this.#max && this.#used.has(this.#next)) this.#next += 1;
     if (this.#next > this.#max) return undefined;
     this.#next += 1;
     return this.#next - 1;
@@ -67,7 +70,15 @@ export class IdAllocator {
 
   #reused(): number | undefined {
     const [id] = this.#freed;
-    if (id !== undefined) this.#freed.delete(id);
+    if (id === undefined) return this.#unused();
+    this.#freed.delete(id);
     return id;
+  }
+
+  /** Numbers that a restore went past. */
+  #unused(): number | undefined {
+    if (this.#ids.size > this.#max - this.#min) return undefined;
+    for (let id = this.#min; id <= this.#max; id += 1) if (!this.#used.has(id)) return id;
+    return undefined;
   }
 }

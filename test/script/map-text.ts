@@ -1,0 +1,83 @@
+/** Contents of the kernel's maps as text, for maps/cmp: one sorted line an entry. */
+import {
+  type EndpointEntry,
+  EndpointFlags,
+  type EndpointKey,
+  type IpcacheEntry,
+  type IpcacheKey,
+  type LbBackend,
+  LbBackendFlags,
+  type LbKey,
+  type LbRevnat,
+  type LbService,
+  LbServiceFlags,
+} from '@ciliate/abi';
+import type { BpfMap } from '@ciliate/kernel';
+import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
+
+export interface ScriptMaps {
+  readonly lb_services: BpfMap<LbKey, LbService>;
+  readonly lb_backends: BpfMap<number, LbBackend>;
+  readonly lb_revnat: BpfMap<number, LbRevnat>;
+  readonly ipcache: BpfMap<IpcacheKey, IpcacheEntry>;
+  readonly endpoints: BpfMap<EndpointKey, EndpointEntry>;
+}
+
+const views: Readonly<Record<string, (maps: ScriptMaps) => readonly string[]>> = {
+  lb: maps => [...lbServices(maps), ...lbBackends(maps), ...lbRevnats(maps)],
+  ipcache: maps => [...maps.ipcache.entries()].map(([key, value]) => ipcacheLine(key, value)),
+  endpoints: maps => [...maps.endpoints.entries()].map(([key, value]) => endpointLine(key, value)),
+};
+
+/** Throws for a name that is none of 'lb', 'ipcache', 'endpoints'. */
+export function mapText(name: string, maps: ScriptMaps): string {
+  const view = views[name];
+  if (view === undefined) throw new Error(`no map ${name}: use ${Object.keys(views).join(', ')}`);
+  return view(maps)
+    .toSorted()
+    .map(line => `${line.trimEnd()}\n`)
+    .join('');
+}
+
+function flagNames(flags: number, names: Readonly<Record<string, number>>, prefix: string): string {
+  const set = Object.entries(names).filter(([, bit]) => (flags & bit) !== 0);
+  return set.length === 0 ? '' : ` ${set.map(([name]) => name.slice(prefix.length)).join('|')}`;
+}
+
+function at(address: Uint8Array, port: number, proto: number): string {
+  return `${hostPort(addressFromBytes(address), port)}/${protocolOf(proto)}`;
+}
+
+function lbServices({ lb_services }: ScriptMaps): readonly string[] {
+  return [...lb_services.entries()].map(([key, value]) => {
+    const where = `service ${at(key.address, key.dport, key.proto)}`;
+    const flags = flagNames(value.flags, LbServiceFlags, 'LB_SVC_');
+    if (key.backendSlot > 0) return `${where} slot ${key.backendSlot} backend ${value.backendId}`;
+    const affinity = value.backendId > 0 ? ` affinity ${value.backendId} s` : '';
+    return `${where} master revnat ${value.revNatId} count ${value.count}+${value.qcount}${affinity}${flags}`;
+  });
+}
+
+function lbBackends({ lb_backends }: ScriptMaps): readonly string[] {
+  return [...lb_backends.entries()].map(
+    ([id, { address, port, proto, flags }]) =>
+      `backend ${id} ${at(address, port, proto)}${flagNames(flags, LbBackendFlags, 'LB_BACKEND_')}`,
+  );
+}
+
+function lbRevnats({ lb_revnat }: ScriptMaps): readonly string[] {
+  return [...lb_revnat.entries()].map(
+    ([id, { address, port }]) => `revnat ${id} ${hostPort(addressFromBytes(address), port)}`,
+  );
+}
+
+function ipcacheLine({ prefixlen, address }: IpcacheKey, { identity, tunnelEndpoint }: IpcacheEntry): string {
+  const text = addressFromBytes(address);
+  const tunnel = tunnelEndpoint.some(byte => byte !== 0) ? ` tunnel ${addressFromBytes(tunnelEndpoint)}` : '';
+  return `${text}/${isIPv4(text) ? prefixlen - 96 : prefixlen} identity ${identity}${tunnel}`;
+}
+
+function endpointLine({ address }: EndpointKey, { id, identity, ifindex, flags }: EndpointEntry): string {
+  const what = `endpoint ${id} identity ${identity} ifindex ${ifindex}`;
+  return `${addressFromBytes(address)} ${what}${flagNames(flags, EndpointFlags, 'ENDPOINT_')}`;
+}

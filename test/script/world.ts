@@ -1,0 +1,122 @@
+/** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
+import { mapSpecs } from '@ciliate/abi';
+import { type AnyController, registerControllers, restoreLbIds } from '@ciliate/control';
+import { type BpfMap, FakeMap, FaultyMap } from '@ciliate/kernel';
+import {
+  addressFromBytes,
+  defineTables,
+  type EndpointMapRow,
+  type IpcacheRow,
+  type NodeConfig,
+  nodeConfigDefaults,
+  type Tables,
+} from '@ciliate/model';
+import { createDatabase, type Database, FakeClock, Reconciler, type RWTable, type WriteTxn } from '@ciliate/tables';
+import type { ScriptMaps } from './map-text.ts';
+import { entryOperations, lbOperations } from './operations.ts';
+
+export interface WorldOptions {
+  /** Writes of maps that fail, 0 to 1. */
+  readonly faults: number;
+  readonly seed: number;
+  readonly config: Partial<NodeConfig>;
+}
+
+/** What outlives the agent. */
+export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
+  const sizes = { ...nodeConfigDefaults, ...config };
+  let next = seed;
+  const map = <K, V>(spec: ConstructorParameters<typeof FakeMap<K, V>>[0]): BpfMap<K, V> => {
+    next += 1;
+    return new FaultyMap(new FakeMap(spec), { rate: faults, seed: next });
+  };
+  return {
+    lb_services: map({ ...mapSpecs.lb_services, maxEntries: sizes.lbServicesMax }),
+    lb_backends: map({ ...mapSpecs.lb_backends, maxEntries: sizes.lbBackendsMax }),
+    lb_revnat: map({ ...mapSpecs.lb_revnat, maxEntries: sizes.lbRevnatMax }),
+    ipcache: map(mapSpecs.ipcache),
+    endpoints: map(mapSpecs.endpoints),
+  };
+}
+
+/** Tables that a source fills. */
+const intent = [
+  'nodes',
+  'pods',
+  'namespaces',
+  'services',
+  'endpointSlices',
+  'remoteEndpoints',
+  'endpoints',
+  'identities',
+  'devices',
+] as const;
+export type IntentTable = (typeof intent)[number];
+
+/** One life of an agent over the given maps. */
+export class World {
+  readonly database: Database = createDatabase();
+  readonly tables: Tables = defineTables(this.database);
+  readonly clock = new FakeClock();
+  readonly maps: ScriptMaps;
+  readonly errors: unknown[] = [];
+  readonly #controllers: readonly AnyController[];
+  readonly #reconcilers: readonly Pick<Reconciler<never>, 'start' | 'stop' | 'settled'>[];
+  readonly #waiting = new Map<IntentTable, (txn: WriteTxn) => void>();
+
+  constructor(maps: ScriptMaps, options: WorldOptions) {
+    this.maps = maps;
+    for (const name of intent) this.#waiting.set(name, this.tables[name].registerInitializer('script'));
+    const { database, clock, tables } = this;
+    const config: NodeConfig = { ...nodeConfigDefaults, nodeName: 'node-1', ...options.config };
+    const modules = { database, clock, onError: (error: unknown) => this.errors.push(error) };
+    const restored = restoreLbIds(maps.lb_services.entries(), maps.lb_backends.entries());
+    this.#controllers = registerControllers(tables, config, modules, { lb: restored });
+    const text = (key: { readonly address: Uint8Array; readonly prefixlen?: number }) =>
+      `${addressFromBytes(key.address)}/${key.prefixlen}`;
+    this.#reconcilers = [
+      new Reconciler<EndpointMapRow>(
+        { name: 'endpoints' },
+        { table: tables.endpointMapRows, operations: entryOperations(maps.endpoints, text), database, clock },
+      ),
+      new Reconciler<IpcacheRow>(
+        { name: 'ipcache' },
+        { table: tables.ipcacheRows, operations: entryOperations(maps.ipcache, text), database, clock },
+      ),
+      new Reconciler({ name: 'lb' }, { table: tables.lbRows, operations: lbOperations(maps), database, clock }),
+    ];
+  }
+
+  start(): void {
+    for (const part of [...this.#controllers, ...this.#reconcilers]) part.start();
+  }
+
+  async stop(): Promise<void> {
+    for (const controller of this.#controllers) controller.stop();
+    await Promise.all(this.#reconcilers.map(reconciler => reconciler.stop()));
+  }
+
+  /** Says that the sources of these tables (of all, when none is named) have delivered their first list. */
+  synced(names: readonly string[]): void {
+    this.database.write(txn => {
+      for (const [name, report] of this.#waiting) {
+        if (names.length > 0 && !names.includes(name)) continue;
+        report(txn);
+        this.#waiting.delete(name);
+      }
+    });
+  }
+
+  /** Lets everything run until nothing is left to do. A second round takes what the first round's end has caused. */
+  async settle(): Promise<void> {
+    for (const part of [...this.#controllers, ...this.#controllers, ...this.#reconcilers]) {
+      await this.clock.until(part.settled());
+    }
+  }
+
+  table(name: string): RWTable<object, never> {
+    const found = this.database.tables().find(table => table.spec.name === name);
+    if (found === undefined) throw new Error(`no table ${name}`);
+    return found as unknown as RWTable<object, never>;
+  }
+}
