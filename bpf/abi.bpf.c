@@ -9,6 +9,7 @@ const volatile struct datapath_config config SEC(".rodata") = {};
 
 struct abi_types {
 	struct event_header event;
+	struct gc_args gc_args;
 	enum verdict_source verdict_source;
 	enum reserved_identity reserved_identity;
 	enum drop_reason drop_reason;

@@ -327,6 +327,12 @@ struct event_header {
 };
 _Static_assert(sizeof(struct event_header) == 40, "event ABI");
 
+/* Argument of the garbage collectors: what one pass left and removed. */
+struct gc_args {
+	__u32 alive;
+	__u32 deleted;
+};
+
 /* ---- configuration: one .rodata object, set before load ---- */
 
 enum routing_mode { ROUTING_NATIVE = 0, ROUTING_VXLAN = 1 };

@@ -1,1 +1,12 @@
-export {};
+export * from './attach.ts';
+export * from './base-devices.ts';
+export * from './datapath.ts';
+export * from './device-reflector.ts';
+export * from './endpoint-device.ts';
+export * from './events.ts';
+export * from './gc.ts';
+export * from './lock.ts';
+export * from './operations.ts';
+export * from './paths.ts';
+export * from './programs.ts';
+export * from './routes.ts';

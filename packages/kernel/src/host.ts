@@ -1,6 +1,7 @@
 /** Facts of the machine: where bpffs and cgroup v2 are, sysctls, what the kernel can do. */
 import { existsSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { KernelError } from './errors.ts';
+import { c } from './ffi.ts';
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 
@@ -76,4 +77,10 @@ export function requireFeatures(features: readonly Feature[]): void {
   if (missing.length === 0) return;
   const list = missing.map(feature => `  ${feature.name}: ${feature.remedy}`).join('\n');
   throw new KernelError({ code: 'FEATURE_MISSING' }, `this node cannot run the datapath:\n${list}`);
+}
+
+/** An exclusive flock(2) on an open file, without waiting. It ends with the process. */
+export function tryLock(fd: number): boolean {
+  const LOCK_EX_NB = 2 | 4;
+  return c.flock(fd, LOCK_EX_NB) === 0;
 }

@@ -12,4 +12,5 @@ export * from './netlink/socket.ts';
 export * from './netns.ts';
 export * from './object.ts';
 export * from './program.ts';
+export * from './ringbuf.ts';
 export * from './types.ts';

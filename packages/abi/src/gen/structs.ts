@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = 'bb9adacbd77627f4';
+export const abiHash = 'd9037f41f07b55cb';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -789,3 +789,26 @@ export const eventHeaderCodec: Codec<EventHeader> = {
 
 export const encodeEventHeader = (value: EventHeader): Uint8Array => encode(eventHeaderCodec, value);
 export const decodeEventHeader = (bytes: Uint8Array): EventHeader => decode(eventHeaderCodec, bytes);
+
+/** struct gc_args, 8 bytes. */
+export interface GcArgs {
+  readonly alive: number;
+  readonly deleted: number;
+}
+
+export const gcArgsCodec: Codec<GcArgs> = {
+  name: 'gc_args',
+  size: 8,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 8);
+    setU32(target, offset + 0, value.alive);
+    setU32(target, offset + 4, value.deleted);
+  },
+  read: (source, offset) => ({
+    alive: getU32(source, offset + 0),
+    deleted: getU32(source, offset + 4),
+  }),
+};
+
+export const encodeGcArgs = (value: GcArgs): Uint8Array => encode(gcArgsCodec, value);
+export const decodeGcArgs = (bytes: Uint8Array): GcArgs => decode(gcArgsCodec, bytes);

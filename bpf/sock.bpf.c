@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Load balancing at the socket: the destination of connect(2) and sendmsg(2) becomes a backend before there is a packet, so no
+ * packet is ever translated and no conntrack entry made. recvmsg(2) and getpeername(2) give the dialled address back.
+ * Context fields: user_ip4/user_ip6 and user_port are in network byte order.
+ */
+#include "lib/addr.h"
+
+#define ALLOW 1
+#define REFUSE 0
+#define ECONNREFUSED 111
+
+struct dialled {
+	struct addr address;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+static __always_inline bool endpoint_is_host(const struct addr *address)
+{
+	struct endpoint_entry *entry;
+	struct endpoint_key key;
+
+	addr_copy(&key.address, address);
+	entry = bpf_map_lookup_elem(&endpoints, &key);
+	return entry && (entry->flags & ENDPOINT_HOST);
+}
+
+static __always_inline bool is_remote_node(const struct addr *address)
+{
+	struct ipcache_key key = { .prefixlen = 128 };
+	struct ipcache_entry *entry;
+
+	addr_copy(&key.address, address);
+	entry = bpf_map_lookup_elem(&ipcache, &key);
+	return entry && entry->identity == IDENTITY_REMOTE_NODE;
+}
+
+static __always_inline bool is_loopback(const struct addr *address)
+{
+	if (addr_is_v4(address))
+		return address->bytes[12] == 127;
+	return !address->words[0] && !address->words[1] && !address->words[2] && address->words[3] == bpf_htonl(1);
+}
+
+static __always_inline struct lb_service *master(struct lb_key *key)
+{
+	key->backend_slot = 0;
+	return bpf_map_lookup_elem(&lb_services, key);
+}
+
+/* A NodePort may be dialled on any node's address, and on loopback by the node itself: the frontend of 0.0.0.0 or :: stands for all. */
+static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, struct lb_key *key, const struct dialled *to)
+{
+	__u16 port = bpf_ntohs(to->port);
+	bool loopback = is_loopback(&to->address);
+
+	if (port < config.node_port_min || port > config.node_port_max)
+		return NULL;
+	if (loopback && bpf_get_netns_cookie(ctx) != config.host_netns_cookie)
+		return NULL;
+	if (!loopback && !endpoint_is_host(&to->address) && !is_remote_node(&to->address))
+		return NULL;
+	key->address.words[3] = 0;
+	if (!addr_is_v4(&to->address)) {
+		key->address.words[0] = 0;
+		key->address.words[1] = 0;
+		key->address.words[2] = 0;
+	}
+	return master(key);
+}
+
+static __always_inline struct lb_backend *choose(struct lb_key *key, const struct lb_service *service)
+{
+	__u16 count = service->count ? service->count : service->qcount;
+	struct lb_service *slot;
+
+	if (!count)
+		return NULL;
+	key->backend_slot = (__u16)(bpf_get_prandom_u32() % count) + 1;
+	slot = bpf_map_lookup_elem(&lb_services, key);
+	return slot ? bpf_map_lookup_elem(&lb_backends, &slot->backend_id) : NULL;
+}
+
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct dialled *to, const struct lb_backend *backend, __u16 id)
+{
+	struct lb_sock_revnat_key key = {};
+	struct lb_sock_revnat value = {};
+
+	key.cookie = bpf_get_socket_cookie(ctx);
+	addr_copy(&key.address, &backend->address);
+	key.port = backend->port;
+	key.proto = to->proto;
+	addr_copy(&value.address, &to->address);
+	value.port = to->port;
+	value.rev_nat_id = id;
+	bpf_map_update_elem(&lb_sock_revnat, &key, &value, BPF_ANY);
+}
+
+enum translation { NOT_A_SERVICE, TRANSLATED, NO_BACKEND };
+
+/* Turns what is dialled into a backend. */
+subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
+{
+	struct lb_service *service;
+	struct lb_backend *backend;
+	struct lb_key key = {};
+
+	if (!to)
+		return NOT_A_SERVICE;
+	addr_copy(&key.address, &to->address);
+	key.dport = to->port;
+	key.proto = to->proto;
+	service = master(&key);
+	if (!service)
+		service = wildcard(ctx, &key, to);
+	if (!service)
+		return NOT_A_SERVICE;
+	backend = choose(&key, service);
+	if (!backend)
+		return NO_BACKEND;
+	remember(ctx, to, backend, service->rev_nat_id);
+	addr_copy(&to->address, &backend->address);
+	to->port = backend->port;
+	return TRANSLATED;
+}
+
+/* The error that a closed port would give; bpf_set_retval is there since Linux 5.18, before it is EPERM. */
+static __always_inline int refuse(void)
+{
+	bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
+}
+
+static __always_inline void dialled_v4(struct bpf_sock_addr *ctx, struct dialled *to)
+{
+	addr_set_v4(&to->address, ctx->user_ip4);
+	to->port = (__be16)ctx->user_port;
+	to->proto = (__u8)ctx->protocol;
+	to->pad = 0;
+}
+
+static __always_inline void dialled_v6(struct bpf_sock_addr *ctx, struct dialled *to)
+{
+	to->address.words[0] = ctx->user_ip6[0];
+	to->address.words[1] = ctx->user_ip6[1];
+	to->address.words[2] = ctx->user_ip6[2];
+	to->address.words[3] = ctx->user_ip6[3];
+	to->port = (__be16)ctx->user_port;
+	to->proto = (__u8)ctx->protocol;
+	to->pad = 0;
+}
+
+static __always_inline int dial_v4(struct bpf_sock_addr *ctx)
+{
+	struct dialled to;
+	int result;
+
+	dialled_v4(ctx, &to);
+	result = translate(ctx, &to);
+	if (result == NO_BACKEND)
+		return refuse();
+	if (result == TRANSLATED) {
+		ctx->user_ip4 = to.address.words[3];
+		ctx->user_port = to.port;
+	}
+	return ALLOW;
+}
+
+/* v4-in-v6 needs nothing of its own: ::ffff:a.b.c.d is how a struct addr writes IPv4. */
+static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
+{
+	struct dialled to;
+	int result;
+
+	dialled_v6(ctx, &to);
+	result = translate(ctx, &to);
+	if (result == NO_BACKEND)
+		return refuse();
+	if (result == TRANSLATED) {
+		ctx->user_ip6[0] = to.address.words[0];
+		ctx->user_ip6[1] = to.address.words[1];
+		ctx->user_ip6[2] = to.address.words[2];
+		ctx->user_ip6[3] = to.address.words[3];
+		ctx->user_port = to.port;
+	}
+	return ALLOW;
+}
+
+/* What the application dialled, by what the kernel sees; false when this socket dialled no service. */
+static __always_inline bool recall(struct bpf_sock_addr *ctx, struct dialled *peer)
+{
+	struct lb_sock_revnat_key key = {};
+	struct lb_sock_revnat *value;
+
+	key.cookie = bpf_get_socket_cookie(ctx);
+	addr_copy(&key.address, &peer->address);
+	key.port = peer->port;
+	key.proto = peer->proto;
+	value = bpf_map_lookup_elem(&lb_sock_revnat, &key);
+	if (!value)
+		return false;
+	addr_copy(&peer->address, &value->address);
+	peer->port = value->port;
+	return true;
+}
+
+static __always_inline void restore_v4(struct bpf_sock_addr *ctx)
+{
+	struct dialled peer;
+
+	dialled_v4(ctx, &peer);
+	if (!recall(ctx, &peer))
+		return;
+	ctx->user_ip4 = peer.address.words[3];
+	ctx->user_port = peer.port;
+}
+
+static __always_inline void restore_v6(struct bpf_sock_addr *ctx)
+{
+	struct dialled peer;
+
+	dialled_v6(ctx, &peer);
+	if (!recall(ctx, &peer))
+		return;
+	ctx->user_ip6[0] = peer.address.words[0];
+	ctx->user_ip6[1] = peer.address.words[1];
+	ctx->user_ip6[2] = peer.address.words[2];
+	ctx->user_ip6[3] = peer.address.words[3];
+	ctx->user_port = peer.port;
+}
+
+SEC("cgroup/connect4")
+int sock4_connect(struct bpf_sock_addr *ctx)
+{
+	return dial_v4(ctx);
+}
+
+SEC("cgroup/connect6")
+int sock6_connect(struct bpf_sock_addr *ctx)
+{
+	return dial_v6(ctx);
+}
+
+SEC("cgroup/sendmsg4")
+int sock4_sendmsg(struct bpf_sock_addr *ctx)
+{
+	return dial_v4(ctx);
+}
+
+SEC("cgroup/sendmsg6")
+int sock6_sendmsg(struct bpf_sock_addr *ctx)
+{
+	return dial_v6(ctx);
+}
+
+SEC("cgroup/recvmsg4")
+int sock4_recvmsg(struct bpf_sock_addr *ctx)
+{
+	restore_v4(ctx);
+	return ALLOW;
+}
+
+SEC("cgroup/recvmsg6")
+int sock6_recvmsg(struct bpf_sock_addr *ctx)
+{
+	restore_v6(ctx);
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername4")
+int sock4_getpeername(struct bpf_sock_addr *ctx)
+{
+	restore_v4(ctx);
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername6")
+int sock6_getpeername(struct bpf_sock_addr *ctx)
+{
+	restore_v6(ctx);
+	return ALLOW;
+}

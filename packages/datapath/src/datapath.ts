@@ -1,0 +1,211 @@
+/**
+ * The kernel side of a node. Nothing is detached when the agent stops: maps, programs and links outlive it, and the next start
+ * adopts them.
+ */
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DatapathConfig, encodeDatapathConfig, mapSpecs } from '@ciliate/abi';
+import { findLink, findCgroupRoot, KernelMap, KernelPerCpuMap, kernelAtLeast, NetlinkSocket, networkNamespaceCookie, openPin, probeFeatures, requireFeatures } from '@ciliate/kernel';
+import { type Address, addressBytes, isIPv4, parseAddress } from '@ciliate/model';
+import { attachCgroup, attachDevice, type Programs } from './attach.ts';
+import { type BaseDevices, ensureBaseDevices } from './base-devices.ts';
+import { EventStream } from './events.ts';
+import { MapGc } from './gc.ts';
+import { acquireLock } from './lock.ts';
+import { type PinPaths, pinPaths } from './paths.ts';
+import { loadPrograms } from './programs.ts';
+
+export interface DatapathOptions {
+  readonly bpfRoot: string;
+  /** The cgroup that holds this node's processes and pods; socket programs are attached to it. Default: the root of cgroup v2. */
+  readonly cgroupRoot?: string;
+  readonly objectDir: string;
+  readonly stateDir: string;
+  readonly routingMode: 'tunnel' | 'native';
+  readonly tunnelPort: number;
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  readonly masquerade: boolean;
+  /** This node's addresses, at most one a family. */
+  readonly nodeAddresses: readonly Address[];
+  readonly routers: readonly Address[];
+  /** The device towards other nodes. */
+  readonly directDevice: string;
+  readonly deviceMtu: number;
+  readonly routeMtu: number;
+  readonly nodePortMin: number;
+  readonly nodePortMax: number;
+  /** Entries by map name; what is not named has the size that C declares. */
+  readonly maxEntries: Readonly<Record<string, number>>;
+}
+
+type Maps = ReturnType<typeof openMaps>;
+
+function openMaps(pins: PinPaths) {
+  const open = (name: string): number => openPin(pins.map(name));
+  return {
+    lb_services: new KernelMap(open('lb_services'), mapSpecs.lb_services),
+    lb_backends: new KernelMap(open('lb_backends'), mapSpecs.lb_backends),
+    lb_revnat: new KernelMap(open('lb_revnat'), mapSpecs.lb_revnat),
+    lb_sock_revnat: new KernelMap(open('lb_sock_revnat'), mapSpecs.lb_sock_revnat),
+    ct: new KernelMap(open('ct'), mapSpecs.ct),
+    nat: new KernelMap(open('nat'), mapSpecs.nat),
+    frag: new KernelMap(open('frag'), mapSpecs.frag),
+    ipcache: new KernelMap(open('ipcache'), mapSpecs.ipcache),
+    endpoints: new KernelMap(open('endpoints'), mapSpecs.endpoints),
+    netdevs: new KernelMap(open('netdevs'), mapSpecs.netdevs),
+    nodes: new KernelMap(open('nodes'), mapSpecs.nodes),
+    metrics: new KernelPerCpuMap(open('metrics'), mapSpecs.metrics),
+  };
+}
+
+const zero = new Uint8Array(16);
+
+function pick(addresses: readonly Address[], ipv4: boolean): Uint8Array {
+  const found = addresses.find(address => isIPv4(address) === ipv4);
+  return found === undefined ? zero : addressBytes(found);
+}
+
+/** Flags of enum config_flags. */
+function flagsOf(options: DatapathOptions): number {
+  const families = (options.ipv4 ? 1 : 0) | (options.ipv6 ? 2 : 0);
+  return families | (options.masquerade ? families << 2 : 0) | 16 | 32;
+}
+
+export function configOf(options: DatapathOptions, base: BaseDevices, directIfindex: number): DatapathConfig {
+  return {
+    abiVersion: 1,
+    flags: flagsOf(options),
+    routingMode: options.routingMode === 'tunnel' ? 1 : 0,
+    hostIfindex: base.host.ifindex,
+    overlayIfindex: base.overlay?.ifindex ?? 0,
+    directIfindex,
+    nodeIpv4: pick(options.nodeAddresses, true),
+    nodeIpv6: pick(options.nodeAddresses, false),
+    routerIpv4: pick(options.routers, true),
+    routerIpv6: pick(options.routers, false),
+    hairpinIpv4: addressBytes(parseAddress('169.254.42.1')),
+    hairpinIpv6: addressBytes(parseAddress('fe80::a9fe:2a01')),
+    hostMac: Buffer.from(base.host.mac.replaceAll(':', ''), 'hex'),
+    mtu: options.routeMtu,
+    nodePortMin: options.nodePortMin,
+    nodePortMax: options.nodePortMax,
+    snatPortMin: 1024,
+    snatPortMax: Math.max(1024, options.nodePortMin - 1),
+    ctTcpEstablished: 21_600,
+    ctTcpSyn: 60,
+    ctTcpClosing: 10,
+    ctUdp: 60,
+    ctOther: 60,
+    hostNetnsCookie: networkNamespaceCookie(),
+  };
+}
+
+export interface MapUsage {
+  readonly name: string;
+  readonly type: string;
+  readonly size: number;
+  readonly entries: number;
+}
+
+export class Datapath {
+  readonly options: DatapathOptions;
+  readonly pins: PinPaths;
+  readonly netlink: NetlinkSocket;
+  readonly maps: Maps;
+  readonly programs: Programs;
+  readonly events: EventStream;
+  readonly collectors: readonly MapGc[];
+  /** True: what a former agent left was taken over as it was. */
+  readonly adopted: boolean;
+  readonly #release: () => void;
+
+  private constructor(parts: Pick<Datapath, 'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'events' | 'collectors' | 'adopted'> & { readonly release: () => void }) {
+    this.options = parts.options;
+    this.pins = parts.pins;
+    this.netlink = parts.netlink;
+    this.maps = parts.maps;
+    this.programs = parts.programs;
+    this.events = parts.events;
+    this.collectors = parts.collectors;
+    this.adopted = parts.adopted;
+    this.#release = parts.release;
+  }
+
+  /**
+   * Checks the kernel, takes the node's lock, makes or adopts devices, loads or adopts programs, attaches what does not belong to an
+   * endpoint. Throws KernelError or DatapathError; then nothing that ran before has changed.
+   */
+  static start(options: DatapathOptions, onError: (error: unknown) => void): Datapath {
+    const cgroupRoot = options.cgroupRoot ?? findCgroupRoot();
+    requireFeatures(probeFeatures({ bpfRoot: options.bpfRoot, cgroupRoot }));
+    mkdirSync(options.stateDir, { recursive: true });
+    const release = acquireLock(join(options.stateDir, 'agent.lock'));
+    try {
+      const netlink = new NetlinkSocket();
+      const pins = pinPaths(options.bpfRoot);
+      const base = ensureBaseDevices(netlink, { routers: options.routers, tunnelPort: options.tunnelPort, overlay: options.routingMode === 'tunnel', mtu: options.deviceMtu });
+      const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
+      const config = encodeDatapathConfig(configOf(options, base, direct));
+      const { programs, adopted } = loadPrograms({ objectDir: options.objectDir, pins, config, maxEntries: options.maxEntries, stateFile: join(options.stateDir, 'datapath.json') });
+      attachBase(pins, programs, base);
+      attachSockets(pins, programs, cgroupRoot ?? '');
+      const maps = openMaps(pins);
+      const events = new EventStream(openPin(pins.map('events')));
+      return new Datapath({ options, pins, netlink, maps, programs, events, adopted, release, collectors: collectorsOf(programs, onError) });
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  mapUsage(): readonly MapUsage[] {
+    return Object.values(this.maps).map(map => ({
+      name: map.name,
+      type: 'type' in map ? map.type : 'percpu_hash',
+      size: map.maxEntries,
+      entries: 'count' in map ? map.count() : [...map.entries()].length,
+    }));
+  }
+
+  startCollectors(): void {
+    for (const collector of this.collectors) collector.start();
+  }
+
+  /** Lets go of descriptors and the lock; the datapath goes on. */
+  stop(): void {
+    for (const collector of this.collectors) collector.stop();
+    this.events.stop();
+    this.netlink.close();
+    this.#release();
+  }
+}
+
+function attachBase(pins: PinPaths, programs: Programs, base: BaseDevices): void {
+  attachDevice(pins, programs, { device: base.host.name, ifindex: base.host.ifindex }, { egress: 'from_host' });
+  if (base.overlay === undefined) return;
+  attachDevice(pins, programs, { device: base.overlay.name, ifindex: base.overlay.ifindex }, { ingress: 'from_overlay' });
+}
+
+function attachSockets(pins: PinPaths, programs: Programs, cgroup: string): void {
+  const fd = openSync(cgroup, 'r');
+  try {
+    attachCgroup(pins, programs, fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function collectorsOf(programs: Programs, onError: (error: unknown) => void): readonly MapGc[] {
+  const options = { minInterval: 1000, maxInterval: 60_000 };
+  return ['ct_gc', 'nat_gc'].flatMap(name => {
+    const program = programs.get(name);
+    return program === undefined ? [] : [new MapGc(name, options, { program, onError })];
+  });
+}
+
+/** Whether tcx is there; programs are attached by it. */
+export function attachMode(): 'TCX' | 'TC' {
+  return kernelAtLeast(6, 6) ? 'TCX' : 'TC';
+}
+

@@ -1,0 +1,120 @@
+/**
+ * The programs of a node: loaded from objects when they or their constants changed, else adopted from their pins. Maps are always
+ * those that are pinned, so an upgrade keeps every flow; links are updated in place by attach().
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { closeFd, KernelError, loadObject, openPin, pinObject, programInfo } from '@ciliate/kernel';
+import type { PinPaths } from './paths.ts';
+
+export interface ObjectSpec {
+  /** File name in the object folder: 'lxc.bpf.o'. */
+  readonly file: string;
+  readonly programs: readonly string[];
+}
+
+export const objects: readonly ObjectSpec[] = [
+  { file: 'lxc.bpf.o', programs: ['from_container', 'to_container'] },
+  { file: 'host.bpf.o', programs: ['from_netdev', 'to_netdev', 'from_host'] },
+  { file: 'overlay.bpf.o', programs: ['from_overlay'] },
+  {
+    file: 'sock.bpf.o',
+    programs: ['sock4_connect', 'sock6_connect', 'sock4_sendmsg', 'sock6_sendmsg', 'sock4_recvmsg', 'sock6_recvmsg', 'sock4_getpeername', 'sock6_getpeername'],
+  },
+  { file: 'gc.bpf.o', programs: ['ct_gc', 'nat_gc'] },
+];
+
+export interface NodeProgram {
+  readonly fd: number;
+  readonly id: number;
+  /** Instructions after translation. */
+  readonly instructions: number;
+}
+
+export interface LoadPrograms {
+  readonly objectDir: string;
+  readonly pins: PinPaths;
+  readonly config: Uint8Array;
+  readonly maxEntries: Readonly<Record<string, number>>;
+  /** Where the build of what is pinned is recorded. */
+  readonly stateFile: string;
+}
+
+/** Names what is loaded: the objects' bytes and the constants. */
+function buildId(options: LoadPrograms): string {
+  const hash = createHash('sha256').update(options.config);
+  for (const { file } of objects) {
+    const path = join(options.objectDir, file);
+    if (!existsSync(path)) throw new KernelError({ code: 'OBJECT_MISSING', path }, `${path} is missing: run 'make objects', or name the folder with --object-dir`);
+    hash.update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+function recordedBuild(path: string): string {
+  try {
+    const state: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return typeof state === 'object' && state !== null && 'build' in state ? String(state.build) : '';
+  } catch {
+    return '';
+  }
+}
+
+function describe(fd: number): NodeProgram {
+  const { id, instructions } = programInfo(fd);
+  return { fd, id, instructions };
+}
+
+const programNames = objects.flatMap(object => object.programs);
+
+function adopt(pins: PinPaths): ReadonlyMap<string, NodeProgram> | undefined {
+  if (!programNames.every(name => existsSync(pins.program(name)))) return undefined;
+  return new Map(programNames.map(name => [name, describe(openPin(pins.program(name)))]));
+}
+
+/** All objects are verified before the first pin changes: a rejected one leaves the old programs in force. */
+function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
+  mkdirSync(options.pins.maps, { recursive: true });
+  mkdirSync(options.pins.programs, { recursive: true });
+  const loaded = objects.map(object =>
+    loadObject({
+      path: join(options.objectDir, object.file),
+      mapPinDir: options.pins.maps,
+      rodata: options.config,
+      maxEntries: options.maxEntries,
+      programs: object.programs,
+    }),
+  );
+  const programs = new Map<string, NodeProgram>();
+  for (const object of loaded) {
+    for (const [name, program] of object.programs) {
+      const path = options.pins.program(name);
+      rmSync(path, { force: true });
+      pinObject(program.fd, path);
+      programs.set(name, describe(openPin(path)));
+    }
+    object.close();
+  }
+  return programs;
+}
+
+export interface NodePrograms {
+  readonly programs: ReadonlyMap<string, NodeProgram>;
+  readonly adopted: boolean;
+}
+
+/** Throws KernelError (VERIFIER_REJECTED, MAP_ABI_MISMATCH, OBJECT_…); then what ran before still runs. */
+export function loadPrograms(options: LoadPrograms): NodePrograms {
+  const build = buildId(options);
+  const pinned = recordedBuild(options.stateFile) === build ? adopt(options.pins) : undefined;
+  if (pinned !== undefined) return { programs: pinned, adopted: true };
+  const programs = loadAll(options);
+  writeFileSync(`${options.stateFile}.new`, JSON.stringify({ build }));
+  renameSync(`${options.stateFile}.new`, options.stateFile);
+  return { programs, adopted: false };
+}
+
+export function closePrograms(programs: ReadonlyMap<string, NodeProgram>): void {
+  for (const program of programs.values()) closeFd(program.fd);
+}
