@@ -66,6 +66,8 @@ class ScriptRun {
         return this.#apply(args, 'put');
       case 'k8s/delete':
         return this.#apply(args, 'delete');
+      case 'wait':
+        return (await this.#running()).clock.advance(Number(first));
       case 'k8s/problems':
         await this.#running();
         return this.#expect(first, this.#problems());

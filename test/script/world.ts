@@ -1,19 +1,11 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
 import { type AnyController, registerControllers, restoreLbIds } from '@ciliate/control';
+import { endpointMapOperations, ipcacheOperations, lbOperations } from '@ciliate/datapath';
 import { type BpfMap, FakeMap, FaultyMap } from '@ciliate/kernel';
-import {
-  addressFromBytes,
-  defineTables,
-  type EndpointMapRow,
-  type IpcacheRow,
-  type NodeConfig,
-  nodeConfigDefaults,
-  type Tables,
-} from '@ciliate/model';
+import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '@ciliate/model';
 import { createDatabase, type Database, FakeClock, Reconciler, type RWTable, type WriteTxn } from '@ciliate/tables';
 import type { ScriptMaps } from './map-text.ts';
-import { entryOperations, lbOperations } from './operations.ts';
 
 export interface WorldOptions {
   /** Writes of maps that fail, 0 to 1. */
@@ -72,16 +64,14 @@ export class World {
     const modules = { database, clock, onError: (error: unknown) => this.errors.push(error) };
     const restored = restoreLbIds(maps.lb_services.entries(), maps.lb_backends.entries());
     this.#controllers = registerControllers(tables, config, modules, { lb: restored });
-    const text = (key: { readonly address: Uint8Array; readonly prefixlen?: number }) =>
-      `${addressFromBytes(key.address)}/${key.prefixlen}`;
     this.#reconcilers = [
-      new Reconciler<EndpointMapRow>(
+      new Reconciler(
         { name: 'endpoints' },
-        { table: tables.endpointMapRows, operations: entryOperations(maps.endpoints, text), database, clock },
+        { table: tables.endpointMapRows, operations: endpointMapOperations(maps.endpoints), database, clock },
       ),
-      new Reconciler<IpcacheRow>(
+      new Reconciler(
         { name: 'ipcache' },
-        { table: tables.ipcacheRows, operations: entryOperations(maps.ipcache, text), database, clock },
+        { table: tables.ipcacheRows, operations: ipcacheOperations(maps.ipcache), database, clock },
       ),
       new Reconciler({ name: 'lb' }, { table: tables.lbRows, operations: lbOperations(maps), database, clock }),
     ];
