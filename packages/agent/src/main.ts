@@ -1,6 +1,7 @@
 /** Composition root of ciliate-agent: the only place that builds things (STYLE rule 10). */
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { findCgroupRoot, probeFeatures, requireFeatures } from '@ciliate/kernel';
 import { type Address, defineTables, reservedIdentityRows, type Tables } from '@ciliate/model';
 import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
@@ -30,6 +31,9 @@ import { version } from './version.ts';
 /** Runs until SIGTERM or SIGINT; pods keep their connections. Resolves to the exit code. */
 export async function runAgent(given: AgentOptions, open: OpenDatapath = openDatapath): Promise<number> {
   const options = withDefaults(given);
+  // Before anything is written or waited for: a node that lacks something is told so at once.
+  const cgroupRoot = options['cgroup-root'] === '' ? findCgroupRoot() : options['cgroup-root'];
+  requireFeatures(probeFeatures({ bpfRoot: options['bpf-root'], cgroupRoot }));
   const log = createLog(options['log-level'], { subsys: 'agent', node: options['node-name'] });
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());

@@ -1,4 +1,267 @@
-/** Joins @ciliate/datapath and @ciliate/control to the agent. */
-import type { OpenDatapath } from './agent-datapath.ts';
+/** Joins @ciliate/datapath and @ciliate/control to the agent: tables → controllers → reconcilers → kernel. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type AnyController, registerControllers, restoreLbIds } from '@ciliate/control';
+import {
+  attachMode,
+  createEndpointDevice,
+  Datapath,
+  DeviceReflector,
+  endpointDeviceAlive,
+  endpointDeviceOperations,
+  endpointMapOperations,
+  ipcacheOperations,
+  lbOperations,
+  netdevOperations,
+  netdevProgramOperations,
+  nodeMapOperations,
+  readDevices,
+  removeEndpointDevice,
+  routeOperations,
+} from '@ciliate/datapath';
+import { NetlinkSocket } from '@ciliate/kernel';
+import { type NodeConfig, nodeConfigDefaults, prefixAddress, prefixContains, type Tables } from '@ciliate/model';
+import {
+  type Database,
+  type Operations,
+  type Reconcilable,
+  Reconciler,
+  type ReconcilerHealth,
+  type RWTable,
+} from '@ciliate/tables';
+import type { AgentDatapath, DatapathNode, OpenDatapath } from './agent-datapath.ts';
+import { systemClock } from './clock.ts';
+import type { EndpointDevices } from './endpoint/endpoint-devices.ts';
+import { waitUntilWired } from './endpoint/wired.ts';
+import type { WorkHealth } from './keyed-queue.ts';
+import { describe, type Log } from './log.ts';
+import type { AgentOptions } from './options/agent-options.ts';
+import type { DatapathView } from './status/context.ts';
 
-export const openDatapath: OpenDatapath = () => Promise.reject(new Error('not written yet'));
+const vxlanOverhead = 50;
+const nodePorts = { nodePortMin: 30_000, nodePortMax: 32_767 } as const;
+
+/** @throws KernelError, DatapathError; what ran before goes on then */
+export const openDatapath: OpenDatapath = async (options, node, { db, tables, log }) => {
+  const direct = directDevice(options, node);
+  const deviceMtu = options.mtu === 0 ? direct.mtu : options.mtu;
+  const routeMtu = options['routing-mode'] === 'tunnel' ? deviceMtu - vxlanOverhead : deviceMtu;
+  const datapath = Datapath.start(
+    {
+      bpfRoot: options['bpf-root'],
+      ...(options['cgroup-root'] === '' ? {} : { cgroupRoot: options['cgroup-root'] }),
+      objectDir: objectDir(options),
+      stateDir: options['state-dir'],
+      routingMode: options['routing-mode'],
+      tunnelPort: options['tunnel-port'],
+      ipv4: options['enable-ipv4'],
+      ipv6: options['enable-ipv6'],
+      masquerade: options['enable-bpf-masquerade'],
+      nodeAddresses: node.nodeAddresses,
+      routers: node.routers,
+      directDevice: direct.name,
+      deviceMtu,
+      routeMtu,
+      ...nodePorts,
+      maxEntries: maxEntries(options),
+    },
+    error => log.warn('garbage collection failed', { error: describe(error) }),
+  );
+  log.info('datapath loaded', { adopted: datapath.adopted, device: direct.name, mtu: deviceMtu });
+  const config = nodeConfig(options, direct.name, routeMtu);
+  return new LoadedDatapath(datapath, { options, config, db, tables, log });
+};
+
+interface Modules {
+  readonly options: AgentOptions;
+  readonly config: NodeConfig;
+  readonly db: Database;
+  readonly tables: Tables;
+  readonly log: Log;
+}
+
+/** What the agent needs of a reconciler of any row. */
+interface AnyReconciler {
+  start(): void;
+  stop(): Promise<void>;
+  health(): ReconcilerHealth;
+}
+
+class LoadedDatapath implements AgentDatapath {
+  readonly view: DatapathView;
+  readonly endpointDevices: EndpointDevices;
+  readonly #datapath: Datapath;
+  readonly #modules: Modules;
+  readonly #devices: DeviceReflector;
+  readonly #controllers: readonly AnyController[];
+  readonly #reconcilers: readonly AnyReconciler[];
+
+  constructor(datapath: Datapath, modules: Modules) {
+    const { db, tables, options, config, log } = modules;
+    this.#datapath = datapath;
+    this.#modules = modules;
+    this.#devices = new DeviceReflector(
+      { patterns: options.devices },
+      { socket: datapath.netlink, database: db, devices: tables.devices },
+    );
+    const lb = restoreLbIds(datapath.maps.lb_services.entries(), datapath.maps.lb_backends.entries());
+    const onError = (error: unknown, controller: string): void =>
+      log.error('controller failed', { controller, error: describe(error) });
+    this.#controllers = registerControllers(tables, config, { database: db, clock: systemClock, onError }, { lb });
+    this.#reconcilers = reconcilers(datapath, modules);
+    this.endpointDevices = endpointDevices(datapath, tables);
+    this.view = viewOf(datapath, tables, config);
+  }
+
+  start(): void {
+    this.#devices.start();
+    for (const controller of this.#controllers) controller.start();
+    for (const reconciler of this.#reconcilers) reconciler.start();
+    this.#datapath.startCollectors();
+  }
+
+  async stop(): Promise<void> {
+    for (const controller of this.#controllers) controller.stop();
+    await Promise.all(this.#reconcilers.map(reconciler => reconciler.stop()));
+    this.#devices.stop();
+    this.#datapath.stop();
+  }
+
+  mtu(): number {
+    return this.#modules.config.routeMtu;
+  }
+
+  health(): readonly WorkHealth[] {
+    return [
+      ...this.#controllers.map(controller => controller.health()),
+      ...this.#reconcilers.map(item => workHealth(item.health())),
+    ];
+  }
+}
+
+function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly AnyReconciler[] {
+  const { maps, pins, programs, netlink } = datapath;
+  const make = <Row extends Reconcilable, Index extends string>(
+    name: string,
+    table: RWTable<Row, Index>,
+    operations: Operations<Row>,
+  ): AnyReconciler =>
+    new Reconciler(
+      { name },
+      {
+        table,
+        database: db,
+        operations,
+        clock: systemClock,
+        random: Math.random,
+        onError: (error, key) =>
+          log.warn('reconcile failed, will try again', { reconciler: name, key, error: describe(error) }),
+      },
+    );
+  return [
+    make('routes', tables.routeRows, routeOperations(netlink)),
+    make('bpf-nodes', tables.nodeMapRows, nodeMapOperations(maps.nodes)),
+    make('bpf-ipcache', tables.ipcacheRows, ipcacheOperations(maps.ipcache)),
+    make('bpf-endpoints', tables.endpointMapRows, endpointMapOperations(maps.endpoints)),
+    make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(pins, programs)),
+    make('bpf-lb', tables.lbRows, lbOperations(maps)),
+    make('native-devices', tables.netdevRows, netdevProgramOperations(pins, programs, netdevOperations(maps.netdevs))),
+  ];
+}
+
+function endpointDevices({ netlink }: Datapath, tables: Tables): EndpointDevices {
+  return {
+    create: spec => createEndpointDevice(netlink, spec),
+    remove: row => removeEndpointDevice(netlink, row.device),
+    check: row => endpointDeviceAlive(netlink, row),
+    wired: (row, signal) => waitUntilWired(tables, row, signal),
+  };
+}
+
+function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): DatapathView {
+  const { maps } = datapath;
+  return {
+    attachMode: attachMode(),
+    devices: () =>
+      tables.devices
+        .all()
+        .filter(row => row.native)
+        .map(row => ({ name: row.name, addresses: row.addresses.map(prefixAddress) })),
+    directDevice: () => config.directDevice,
+    deviceMtu: () => tables.devices.get(config.directDevice)?.mtu ?? 0,
+    routeMtu: () => config.routeMtu,
+    socketLb: true,
+    maps: () => datapath.mapUsage(),
+    lbServices: () => maps.lb_services.entries(),
+    lbBackends: () => maps.lb_backends.entries(),
+    ct: () => maps.ct.entries(),
+    nat: () => maps.nat.entries(),
+    ipcache: () => maps.ipcache.entries(),
+    endpoints: () => maps.endpoints.entries(),
+    metrics: () => maps.metrics.entries(),
+    subscribe: listener => datapath.events.subscribe(listener),
+  };
+}
+
+const workHealth = (health: ReconcilerHealth): WorkHealth => ({
+  name: `reconcile-${health.name}`,
+  lastSuccess: health.lastSuccess,
+  lastFailure: undefined,
+  lastError: health.failing > 0 ? health.lastError : undefined,
+  successes: health.lastSuccess === undefined ? 0 : 1,
+  failures: health.failing,
+  consecutiveFailures: health.consecutiveFailures,
+});
+
+/** The native device that has the node's address; else the first one. */
+function directDevice(options: AgentOptions, node: DatapathNode): { readonly name: string; readonly mtu: number } {
+  const socket = new NetlinkSocket();
+  try {
+    const native = readDevices(socket, { patterns: options.devices }).filter(row => row.native);
+    const own = native.find(row =>
+      row.addresses.some(prefix => node.nodeAddresses.some(address => prefixContains(prefix, address))),
+    );
+    const chosen = own ?? native[0];
+    if (chosen === undefined) {
+      throw new Error('no native device found: name the devices towards other nodes with --devices');
+    }
+    return { name: chosen.name, mtu: chosen.mtu };
+  } finally {
+    socket.close();
+  }
+}
+
+function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): NodeConfig {
+  return {
+    ...nodeConfigDefaults,
+    nodeName: options['node-name'],
+    clusterName: options['cluster-name'],
+    ipv4: options['enable-ipv4'],
+    ipv6: options['enable-ipv6'],
+    routingMode: options['routing-mode'],
+    autoDirectNodeRoutes: options['auto-direct-node-routes'],
+    directDevice: direct,
+    routeMtu,
+    lbServicesMax: options['bpf-lb-map-max'],
+    lbBackendsMax: options['bpf-lb-map-max'],
+    lbRevnatMax: Math.min(options['bpf-lb-map-max'], 65_535),
+  };
+}
+
+/** Where the build put them: beside the bundle, or in the checkout when run from source. */
+function objectDir(options: AgentOptions): string {
+  if (options['object-dir'] !== '') return options['object-dir'];
+  const places = [join(import.meta.dirname, 'bpf'), join(import.meta.dirname, '../../../build/bpf')];
+  return places.find(place => existsSync(place)) ?? 'build/bpf';
+}
+
+function maxEntries(options: AgentOptions): Readonly<Record<string, number>> {
+  const lb = options['bpf-lb-map-max'];
+  return {
+    lb_services: lb,
+    lb_backends: lb,
+    lb_revnat: lb,
+    ct: options['bpf-ct-global-max'],
+    nat: options['bpf-nat-global-max'],
+  };
+}

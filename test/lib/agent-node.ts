@@ -1,0 +1,228 @@
+/** One node for tests of the agent alone: a namespace with a device, its bpffs and cgroup, a scripted API server, the real agent. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const root = join(import.meta.dirname, '../..');
+const apiPort = 18_443;
+
+export function sh(command: string): string {
+  const run = spawnSync('/bin/sh', ['-ec', command], { encoding: 'utf8' });
+  if (run.status !== 0) throw new Error(`${command}: ${run.stderr}`);
+  return run.stdout;
+}
+
+export interface PluginResult {
+  readonly code: number;
+  readonly output: Readonly<Record<string, unknown>>;
+  readonly milliseconds: number;
+}
+
+export interface PluginCall {
+  readonly command: string;
+  readonly containerId?: string;
+  readonly netns?: string;
+  readonly ifname?: string;
+  readonly args?: string;
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+export interface AgentNodeOptions {
+  /** Unique on the machine. */
+  readonly name: string;
+  readonly podCIDRs?: readonly string[];
+  readonly agentArguments?: readonly string[];
+}
+
+export class AgentNode {
+  readonly name: string;
+  readonly directory: string;
+  readonly netns: string;
+  readonly #options: AgentNodeOptions;
+  readonly #cgroup: string;
+  readonly #pods = new Set<string>();
+  #api: ChildProcess | undefined;
+  #agent: ChildProcess | undefined;
+
+  constructor(options: AgentNodeOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.netns = `/run/netns/${options.name}`;
+    this.directory = `/tmp/${options.name}`;
+    const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
+    const cgroup2 =
+      mounts.map(line => line.split(' ')).find(fields => fields[2] === 'cgroup2')?.[1] ?? '/sys/fs/cgroup';
+    this.#cgroup = join(cgroup2, options.name);
+  }
+
+  get socketPath(): string {
+    return join(this.directory, 'state/ciliate.sock');
+  }
+
+  get agentPid(): number {
+    return this.#agent?.pid ?? 0;
+  }
+
+  async up(): Promise<void> {
+    mkdirSync(join(this.directory, 'bpf'), { recursive: true });
+    mkdirSync(this.#cgroup, { recursive: true });
+    sh(`ip netns add ${this.name}
+      mount -t bpf none ${this.directory}/bpf
+      ${this.#inside('ip link set lo up')}
+      ${this.#inside('ip link add eth0 type veth peer name eth0-peer')}
+      ${this.#inside('ip addr add 172.31.0.11/24 dev eth0')}
+      ${this.#inside('ip addr add fd00:172:31::11/64 dev eth0 nodad')}
+      ${this.#inside('ip link set eth0 up')}; ${this.#inside('ip link set eth0-peer up')}
+      ${this.#inside('ip route add default via 172.31.0.1')}`);
+    this.startApi();
+    await this.startAgent();
+  }
+
+  startApi(): void {
+    const podCIDRs = this.#options.podCIDRs ?? ['10.244.1.0/24', 'fd00:10:244::/64'];
+    const addresses = ['172.31.0.11', 'fd00:172:31::11'].map(address => ({ type: 'InternalIP', address }));
+    const objects = {
+      '/api/v1/nodes': [{ metadata: { name: this.name }, spec: { podCIDRs }, status: { addresses } }],
+      '/api/v1/namespaces': [{ metadata: { name: 'default', labels: {} } }],
+    };
+    const child = this.#spawn('api', [join(root, 'test/lib/scripted-api.ts'), String(apiPort)]);
+    child.stdin?.end(JSON.stringify(objects));
+    this.#api = child;
+    writeFileSync(
+      join(this.directory, 'kubeconfig'),
+      JSON.stringify({
+        'current-context': 'test',
+        contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+        clusters: [{ name: 'test', cluster: { server: `http://127.0.0.1:${apiPort}` } }],
+        users: [{ name: 'test', user: {} }],
+      }),
+    );
+  }
+
+  stopApi(): void {
+    this.#api?.kill('SIGKILL');
+  }
+
+  agentCommand(more: readonly string[] = []): readonly string[] {
+    const bundle = join(root, 'build/agent.mjs');
+    const entry =
+      existsSync(bundle) && process.env.CILIATE_TEST_SOURCE !== '1'
+        ? bundle
+        : join(root, 'packages/agent/src/bin/agent.ts');
+    return [
+      entry,
+      ...['--node-name', this.name, '--k8s-kubeconfig-path', join(this.directory, 'kubeconfig')],
+      ...['--state-dir', join(this.directory, 'state'), '--bpf-root', join(this.directory, 'bpf')],
+      ...['--cgroup-root', this.#cgroup, '--object-dir', join(root, 'build/bpf'), '--devices', 'eth0'],
+      ...['--cni-conf-dir', join(this.directory, 'net.d')],
+      ...(this.#options.agentArguments ?? []),
+      ...more,
+    ];
+  }
+
+  /** Resolves when the agent says that it is ready. */
+  async startAgent(more: readonly string[] = []): Promise<void> {
+    this.#agent = this.#spawn('agent', this.agentCommand(more));
+    for (let tries = 0; tries < 600; tries++) {
+      if (this.#agent.exitCode !== null) throw new Error(`the agent has ended: ${this.log()}`);
+      const status = await this.get('/v1/healthz').catch(() => undefined);
+      if ((status as { ciliate?: { ready?: boolean } } | undefined)?.ciliate?.ready === true) return;
+      await delay(50);
+    }
+    throw new Error(`the agent does not get ready: ${this.log()}`);
+  }
+
+  /** Waits until the process is gone. */
+  async stopAgent(signal: NodeJS.Signals): Promise<void> {
+    const agent = this.#agent;
+    if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
+    const ended = new Promise<void>(resolve => agent.once('exit', () => resolve()));
+    agent.kill(signal);
+    await ended;
+  }
+
+  log(): string {
+    return readFileSync(join(this.directory, 'agent.log'), 'utf8').slice(-4000);
+  }
+
+  addPod(id: string): string {
+    sh(`ip netns add ${this.name}-${id}`);
+    this.#pods.add(id);
+    return `/run/netns/${this.name}-${id}`;
+  }
+
+  removePod(id: string): void {
+    sh(`ip netns del ${this.name}-${id}`);
+    this.#pods.delete(id);
+  }
+
+  /** Runs the plugin as a runtime does. */
+  plugin(call: PluginCall, input?: string): PluginResult {
+    const config = {
+      cniVersion: '1.1.0',
+      name: 'ciliate',
+      type: 'ciliate-cni',
+      socketPath: this.socketPath,
+      stateDir: join(this.directory, 'state'),
+      ...call.config,
+    };
+    const started = performance.now();
+    const run = spawnSync('nsenter', [`--net=${this.netns}`, join(root, 'build/bin/ciliate-cni')], {
+      input: input ?? JSON.stringify(config),
+      encoding: 'utf8',
+      env: {
+        PATH: process.env.PATH,
+        CNI_COMMAND: call.command,
+        CNI_CONTAINERID: call.containerId ?? 'c1',
+        CNI_NETNS: call.netns ?? '',
+        CNI_IFNAME: call.ifname ?? 'eth0',
+        CNI_ARGS: call.args ?? '',
+        CNI_PATH: join(root, 'build/bin'),
+      },
+    });
+    const milliseconds = performance.now() - started;
+    return { code: run.status ?? 255, output: run.stdout === '' ? {} : JSON.parse(run.stdout), milliseconds };
+  }
+
+  get(path: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const call = request({ socketPath: this.socketPath, path, agent: false }, response => {
+        const chunks: Buffer[] = [];
+        response.on('data', chunk => chunks.push(chunk));
+        response.on('end', () => {
+          try {
+            resolve(JSON.parse(Buffer.concat(chunks).toString()));
+          } catch (error) {
+            reject(error);
+          }
+        });
+      });
+      call.on('error', reject);
+      call.end();
+    });
+  }
+
+  /** Leaves nothing, whatever state it is in. */
+  async down(): Promise<void> {
+    await this.stopAgent('SIGKILL');
+    this.#api?.kill('SIGKILL');
+    await delay(100);
+    for (const id of this.#pods) spawnSync('ip', ['netns', 'del', `${this.name}-${id}`]);
+    spawnSync('umount', ['--lazy', join(this.directory, 'bpf')]);
+    spawnSync('/bin/sh', ['-c', `umount --lazy ${this.directory}/state/netns/* 2>/dev/null`]);
+    spawnSync('ip', ['netns', 'del', this.name]);
+    spawnSync('rmdir', [this.#cgroup]);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #inside(command: string): string {
+    return `nsenter --net=${this.netns} ${command}`;
+  }
+
+  #spawn(name: string, argv: readonly string[]): ChildProcess {
+    const log = openSync(join(this.directory, `${name}.log`), 'a');
+    return spawn('nsenter', [`--net=${this.netns}`, process.execPath, ...argv], { stdio: ['pipe', log, log] });
+  }
+}
