@@ -77,8 +77,10 @@ export async function buildAccess(layout: Layout, state: SandboxState, foreign: 
   const user = Number(process.env.SUDO_UID);
   if (process.env.SUDO_UID !== undefined && Number.isInteger(user)) chownSync(kubeconfigPath(layout), user, -1);
   const relay = `${lanAddresses[0]}:${apiPort}`;
+  // Our own certificate names the relay's address too.
+  const remote = foreign === undefined ? { ...config, server: `https://${relay}` } : throughRelay(config, relay);
   for (const node of nodesOf(layout, state)) {
-    writeSecret(join(node.directory, 'kubeconfig'), kubeConfigText(throughRelay(config, relay), node.name));
+    writeSecret(join(node.directory, 'kubeconfig'), kubeConfigText(remote, node.name));
   }
   return { state, config };
 }

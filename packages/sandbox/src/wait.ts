@@ -13,7 +13,8 @@ import { placed } from './supervisor/spawn.ts';
 
 /** Calls `probe` until it gives undefined, which means yes; else it gives what is missing. */
 async function until(layout: Layout, what: string, seconds: number, probe: () => Promise<string | undefined>): Promise<void> {
-  const end = Date.now() + seconds * 1000;
+  const started = Date.now();
+  const end = started + seconds * 1000;
   let missing = '';
   while (Date.now() < end) {
     try {
@@ -23,7 +24,7 @@ async function until(layout: Layout, what: string, seconds: number, probe: () =>
     } catch (error) {
       missing = error instanceof Error ? error.message : String(error);
     }
-    if (liveReport(layout) === undefined) {
+    if (liveReport(layout) === undefined && Date.now() - started > 5000) {
       throw new SandboxError(
         { code: 'NOT_READY', what },
         `the supervisor ended while waiting for ${what}: see 'ciliate sandbox logs supervisor'`,

@@ -25,6 +25,8 @@ export function program(name: ProgramName): readonly string[] {
 export const programExists = (name: ProgramName): boolean => existsSync(program(name).at(-1) ?? '');
 
 function sourceOf(name: ProgramName): string {
+  const override = process.env[`CILIATE_PROGRAM_${name.toUpperCase()}`];
+  if (override !== undefined) return override;
   const owner = name === 'agent' || name === 'operator' || name === 'cni' ? 'agent' : 'sandbox';
   return join(root, 'packages', owner, 'src/bin', `${name}.ts`);
 }
