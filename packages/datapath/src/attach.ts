@@ -9,7 +9,8 @@ export type Programs = ReadonlyMap<string, NodeProgram>;
 
 function programOf(programs: Programs, name: string): NodeProgram {
   const program = programs.get(name);
-  if (program === undefined) throw new KernelError({ code: 'PROGRAM_NOT_FOUND', program: name }, `program ${name} is not loaded`);
+  if (program === undefined)
+    throw new KernelError({ code: 'PROGRAM_NOT_FOUND', program: name }, `program ${name} is not loaded`);
   return program;
 }
 
@@ -26,7 +27,11 @@ export function attachDevice(
     const name = wanted[direction];
     if (name === undefined) continue;
     const program = programOf(programs, name);
-    attachPinned(pins.deviceLink(device.device, direction), { program: program.fd, target: device.ifindex, type: directions[direction] }, program.id);
+    attachPinned(
+      pins.deviceLink(device.device, direction),
+      { program: program.fd, target: device.ifindex, type: directions[direction] },
+      program.id,
+    );
   }
 }
 
@@ -43,11 +48,20 @@ export function endpointDeviceOperations(pins: PinPaths, programs: Programs): Op
 }
 
 /** from_netdev and to_netdev, and the device's addresses in the map, in this order. */
-export function netdevProgramOperations(pins: PinPaths, programs: Programs, maps: Operations<NetdevRow>): Operations<NetdevRow> {
+export function netdevProgramOperations(
+  pins: PinPaths,
+  programs: Programs,
+  maps: Operations<NetdevRow>,
+): Operations<NetdevRow> {
   return {
     update: async row => {
       await maps.update(row);
-      attachDevice(pins, programs, { device: row.device, ifindex: row.key.ifindex }, { ingress: 'from_netdev', egress: 'to_netdev' });
+      attachDevice(
+        pins,
+        programs,
+        { device: row.device, ifindex: row.key.ifindex },
+        { ingress: 'from_netdev', egress: 'to_netdev' },
+      );
     },
     delete: async row => {
       detachDevice(pins, row.device);

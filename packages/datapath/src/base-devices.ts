@@ -1,6 +1,21 @@
 /** The node's own devices: ciliate_host with the router addresses, ciliate_vxlan for the overlay. */
+
+import {
+  addAddress,
+  createDummy,
+  createIfb,
+  createVxlan,
+  deleteAddress,
+  deleteLink,
+  findLink,
+  KernelError,
+  type Link,
+  listAddresses,
+  type NetlinkSocket,
+  setLinkMtu,
+  setSysctl,
+} from '@ciliate/kernel';
 import { type Address, addressBytes, isIPv4 } from '@ciliate/model';
-import { addAddress, createDummy, createVxlan, deleteAddress, deleteLink, findLink, type Link, listAddresses, type NetlinkSocket, setLinkMtu, setSysctl } from '@ciliate/kernel';
 
 export const hostDevice = 'ciliate_host';
 export const overlayDevice = 'ciliate_vxlan';
@@ -39,11 +54,22 @@ function setAddresses(socket: NetlinkSocket, ifindex: number, wanted: readonly A
   const keep = new Set(wanted.map(address => Buffer.from(wireAddress(address)).toString('hex')));
   const present = listAddresses(socket).filter(entry => entry.ifindex === ifindex && entry.scope !== 253);
   for (const entry of present) {
-    if (!keep.has(Buffer.from(entry.address).toString('hex'))) socket.execute(deleteAddress(ifindex, entry.address, entry.prefixLength));
+    if (!keep.has(Buffer.from(entry.address).toString('hex')))
+      socket.execute(deleteAddress(ifindex, entry.address, entry.prefixLength));
   }
   for (const address of wanted) {
     const bytes = wireAddress(address);
     socket.execute(addAddress(ifindex, bytes, bytes.length * 8));
+  }
+}
+
+/** A device that takes what is routed to pods; its egress program sends it on. Some kernels have no dummy driver. */
+function makeHostDevice(socket: NetlinkSocket, mtu: number): void {
+  try {
+    socket.execute(createDummy({ name: hostDevice, mtu }));
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.errno !== 'EOPNOTSUPP') throw error;
+    socket.execute(createIfb({ name: hostDevice, mtu }));
   }
 }
 
@@ -63,14 +89,15 @@ export interface BaseDeviceOptions {
 /** Makes what is missing, adopts what is there. */
 export function ensureBaseDevices(socket: NetlinkSocket, options: BaseDeviceOptions): BaseDevices {
   setNodeSysctls();
-  const host = ensure(socket, hostDevice, () => socket.execute(createDummy({ name: hostDevice, mtu: options.mtu })), options.mtu);
+  const host = ensure(socket, hostDevice, () => makeHostDevice(socket, options.mtu), options.mtu);
   setDeviceSysctls(hostDevice);
   setAddresses(socket, host.ifindex, options.routers);
   if (!options.overlay) {
     if (findLink(socket, overlayDevice) !== undefined) socket.execute(deleteLink(overlayDevice));
     return { host, overlay: undefined };
   }
-  const make = (): void => socket.execute(createVxlan({ name: overlayDevice, mtu: options.mtu, port: options.tunnelPort }));
+  const make = (): void =>
+    socket.execute(createVxlan({ name: overlayDevice, mtu: options.mtu, port: options.tunnelPort }));
   const overlay = ensure(socket, overlayDevice, make, options.mtu);
   setDeviceSysctls(overlayDevice);
   return { host, overlay };

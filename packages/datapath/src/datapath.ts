@@ -5,7 +5,18 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DatapathConfig, encodeDatapathConfig, mapSpecs } from '@ciliate/abi';
-import { findLink, findCgroupRoot, KernelMap, KernelPerCpuMap, kernelAtLeast, NetlinkSocket, networkNamespaceCookie, openPin, probeFeatures, requireFeatures } from '@ciliate/kernel';
+import {
+  findCgroupRoot,
+  findLink,
+  KernelMap,
+  KernelPerCpuMap,
+  kernelAtLeast,
+  NetlinkSocket,
+  networkNamespaceCookie,
+  openPin,
+  probeFeatures,
+  requireFeatures,
+} from '@ciliate/kernel';
 import { type Address, addressBytes, isIPv4, parseAddress } from '@ciliate/model';
 import { attachCgroup, attachDevice, type Programs } from './attach.ts';
 import { type BaseDevices, ensureBaseDevices } from './base-devices.ts';
@@ -120,7 +131,12 @@ export class Datapath {
   readonly adopted: boolean;
   readonly #release: () => void;
 
-  private constructor(parts: Pick<Datapath, 'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'events' | 'collectors' | 'adopted'> & { readonly release: () => void }) {
+  private constructor(
+    parts: Pick<
+      Datapath,
+      'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'events' | 'collectors' | 'adopted'
+    > & { readonly release: () => void },
+  ) {
     this.options = parts.options;
     this.pins = parts.pins;
     this.netlink = parts.netlink;
@@ -144,15 +160,36 @@ export class Datapath {
     try {
       const netlink = new NetlinkSocket();
       const pins = pinPaths(options.bpfRoot);
-      const base = ensureBaseDevices(netlink, { routers: options.routers, tunnelPort: options.tunnelPort, overlay: options.routingMode === 'tunnel', mtu: options.deviceMtu });
+      const base = ensureBaseDevices(netlink, {
+        routers: options.routers,
+        tunnelPort: options.tunnelPort,
+        overlay: options.routingMode === 'tunnel',
+        mtu: options.deviceMtu,
+      });
       const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
       const config = encodeDatapathConfig(configOf(options, base, direct));
-      const { programs, adopted } = loadPrograms({ objectDir: options.objectDir, pins, config, maxEntries: options.maxEntries, stateFile: join(options.stateDir, 'datapath.json') });
+      const { programs, adopted } = loadPrograms({
+        objectDir: options.objectDir,
+        pins,
+        config,
+        maxEntries: options.maxEntries,
+        stateFile: join(options.stateDir, 'datapath.json'),
+      });
       attachBase(pins, programs, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
       const maps = openMaps(pins);
       const events = new EventStream(openPin(pins.map('events')));
-      return new Datapath({ options, pins, netlink, maps, programs, events, adopted, release, collectors: collectorsOf(programs, onError) });
+      return new Datapath({
+        options,
+        pins,
+        netlink,
+        maps,
+        programs,
+        events,
+        adopted,
+        release,
+        collectors: collectorsOf(programs, onError),
+      });
     } catch (error) {
       release();
       throw error;
@@ -184,7 +221,12 @@ export class Datapath {
 function attachBase(pins: PinPaths, programs: Programs, base: BaseDevices): void {
   attachDevice(pins, programs, { device: base.host.name, ifindex: base.host.ifindex }, { egress: 'from_host' });
   if (base.overlay === undefined) return;
-  attachDevice(pins, programs, { device: base.overlay.name, ifindex: base.overlay.ifindex }, { ingress: 'from_overlay' });
+  attachDevice(
+    pins,
+    programs,
+    { device: base.overlay.name, ifindex: base.overlay.ifindex },
+    { ingress: 'from_overlay' },
+  );
 }
 
 function attachSockets(pins: PinPaths, programs: Programs, cgroup: string): void {
@@ -208,4 +250,3 @@ function collectorsOf(programs: Programs, onError: (error: unknown) => void): re
 export function attachMode(): 'TCX' | 'TC' {
   return kernelAtLeast(6, 6) ? 'TCX' : 'TC';
 }
-

@@ -22,7 +22,8 @@ function matches(name: string, pattern: string): boolean {
 
 /** Ours and the loopback are never native; of others, those with an address that the world can use. */
 function isNative(link: Link, hasGlobalAddress: boolean, patterns: readonly string[]): boolean {
-  if (link.loopback || [hostDevice, overlayDevice].includes(link.name) || /^lxc[0-9a-f]{12}$/.test(link.name)) return false;
+  if (link.loopback || [hostDevice, overlayDevice].includes(link.name) || /^lxc[0-9a-f]{12}$/.test(link.name))
+    return false;
   return patterns.length > 0 ? patterns.some(pattern => matches(link.name, pattern)) : hasGlobalAddress;
 }
 
@@ -63,12 +64,19 @@ function hostPrefixes(socket: NetlinkSocket): ReadonlyMap<number, DeviceRow['add
 
 export class DeviceReflector {
   readonly #options: DeviceReflectorOptions;
-  readonly #modules: { readonly socket: NetlinkSocket; readonly database: Database; readonly devices: RWTable<DeviceRow> };
+  readonly #modules: {
+    readonly socket: NetlinkSocket;
+    readonly database: Database;
+    readonly devices: RWTable<DeviceRow>;
+  };
   #stopWatching: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #initialized: ReturnType<RWTable<DeviceRow>['registerInitializer']> | undefined;
 
-  constructor(options: DeviceReflectorOptions, modules: { readonly socket: NetlinkSocket; readonly database: Database; readonly devices: RWTable<DeviceRow> }) {
+  constructor(
+    options: DeviceReflectorOptions,
+    modules: { readonly socket: NetlinkSocket; readonly database: Database; readonly devices: RWTable<DeviceRow> },
+  ) {
     this.#options = options;
     this.#modules = modules;
     this.#initialized = modules.devices.registerInitializer('netlink');
@@ -91,7 +99,8 @@ export class DeviceReflector {
     database.write(txn => {
       const names = new Set(rows.map(row => row.name));
       for (const old of devices.all()) if (!names.has(old.name)) devices.delete(txn, old.name);
-      for (const row of rows) if (JSON.stringify(devices.get(row.name)) !== JSON.stringify(row)) devices.insert(txn, row);
+      for (const row of rows)
+        if (JSON.stringify(devices.get(row.name)) !== JSON.stringify(row)) devices.insert(txn, row);
       this.#initialized?.(txn);
       this.#initialized = undefined;
     });

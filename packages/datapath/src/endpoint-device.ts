@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { type Address, isIPv4 } from '@ciliate/model';
 import {
   addAddress,
   createVeth,
@@ -12,13 +11,14 @@ import {
   findLink,
   KernelError,
   listLinks,
-  namespaceInode,
   NetlinkSocket,
-  replaceRoute,
+  namespaceInode,
   type Request,
+  replaceRoute,
   setLinkUp,
   setNeighbour,
 } from '@ciliate/kernel';
+import { type Address, isIPv4 } from '@ciliate/model';
 import { setDeviceSysctls, wireAddress } from './base-devices.ts';
 
 export interface EndpointDeviceSpec {
@@ -68,7 +68,16 @@ function insideRequests(ifindex: number, spec: EndpointDeviceSpec, nodeMac: stri
     requests.push(
       setNeighbour(ifindex, gateway, nodeMac),
       replaceRoute({ family, destination: gateway, prefixLength: gateway.length * 8, ifindex, protocol: 3 }),
-      replaceRoute({ family, destination: new Uint8Array(), prefixLength: 0, ifindex, gateway, onlink: true, mtu: spec.mtu, protocol: 3 }),
+      replaceRoute({
+        family,
+        destination: new Uint8Array(),
+        prefixLength: 0,
+        ifindex,
+        gateway,
+        onlink: true,
+        mtu: spec.mtu,
+        protocol: 3,
+      }),
     );
   }
   return requests;
@@ -76,7 +85,10 @@ function insideRequests(ifindex: number, spec: EndpointDeviceSpec, nodeMac: stri
 
 function checkNetns(path: string): void {
   if (namespaceInode(path) !== undefined) return;
-  throw new KernelError({ code: 'SYSCALL', errno: 'ENOENT', path }, `${path} is no network namespace: the runtime has removed it, or CNI_NETNS is wrong`);
+  throw new KernelError(
+    { code: 'SYSCALL', errno: 'ENOENT', path },
+    `${path} is no network namespace: the runtime has removed it, or CNI_NETNS is wrong`,
+  );
 }
 
 /** Throws KernelError (EEXIST: the device is there already); then nothing is left of the attempt. */
@@ -87,7 +99,14 @@ export function createEndpointDevice(socket: NetlinkSocket, spec: EndpointDevice
   const nodeMac = macFrom(`${device}/node`);
   const netnsFd = openSync(spec.netns, 'r');
   try {
-    socket.execute(createVeth({ name: device, mac: nodeMac, mtu: spec.mtu, peer: { name: spec.containerDevice, mac, mtu: spec.mtu, netnsFd } }));
+    socket.execute(
+      createVeth({
+        name: device,
+        mac: nodeMac,
+        mtu: spec.mtu,
+        peer: { name: spec.containerDevice, mac, mtu: spec.mtu, netnsFd },
+      }),
+    );
   } finally {
     closeSync(netnsFd);
   }
@@ -95,7 +114,8 @@ export function createEndpointDevice(socket: NetlinkSocket, spec: EndpointDevice
     setDeviceSysctls(device);
     configureInside(spec, nodeMac);
     const link = findLink(socket, device);
-    if (link === undefined) throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `device ${device} has gone as soon as it was made`);
+    if (link === undefined)
+      throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `device ${device} has gone as soon as it was made`);
     return { device, ifindex: link.ifindex, mac, nodeMac };
   } catch (error) {
     removeEndpointDevice(socket, device);
@@ -107,7 +127,8 @@ function configureInside(spec: EndpointDeviceSpec, nodeMac: string): void {
   const inside = new NetlinkSocket(spec.netns);
   try {
     const link = findLink(inside, spec.containerDevice);
-    if (link === undefined) throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `no ${spec.containerDevice} in ${spec.netns}`);
+    if (link === undefined)
+      throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `no ${spec.containerDevice} in ${spec.netns}`);
     inside.execute(...insideRequests(link.ifindex, spec, nodeMac));
   } finally {
     inside.close();
@@ -134,7 +155,8 @@ export interface DeviceIdentity {
 /** Both ends are there and are the ones that we made. */
 export function endpointDeviceAlive(socket: NetlinkSocket, expected: DeviceIdentity): boolean {
   const host = findLink(socket, expected.device);
-  if (host === undefined || host.ifindex !== expected.ifindex || namespaceInode(expected.netns) === undefined) return false;
+  if (host === undefined || host.ifindex !== expected.ifindex || namespaceInode(expected.netns) === undefined)
+    return false;
   const inside = new NetlinkSocket(expected.netns);
   try {
     return findLink(inside, expected.containerDevice)?.mac === expected.mac;

@@ -37,7 +37,11 @@ export class MapGc {
   #interval: number;
   #last: GcResult = { alive: 0, deleted: 0 };
 
-  constructor(name: string, options: GcOptions, modules: { readonly program: NodeProgram; readonly onError: (error: unknown) => void }) {
+  constructor(
+    name: string,
+    options: GcOptions,
+    modules: { readonly program: NodeProgram; readonly onError: (error: unknown) => void },
+  ) {
     this.name = name;
     this.#options = options;
     this.#program = modules.program;

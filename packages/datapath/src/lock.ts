@@ -18,7 +18,10 @@ export function acquireLock(path: string): () => void {
   if (!tryLock(fd)) {
     closeSync(fd);
     const pid = readFileSync(path, 'utf8').trim() || 'unknown';
-    throw new DatapathError('LOCKED', `another agent runs on this node (pid ${pid}, lock ${path}): stop it first, or give this one another --state-dir and --bpf-root`);
+    throw new DatapathError(
+      'LOCKED',
+      `another agent runs on this node (pid ${pid}, lock ${path}): stop it first, or give this one another --state-dir and --bpf-root`,
+    );
   }
   ftruncateSync(fd, 0);
   writeSync(fd, `${process.pid}\n`);

@@ -20,7 +20,16 @@ export const objects: readonly ObjectSpec[] = [
   { file: 'overlay.bpf.o', programs: ['from_overlay'] },
   {
     file: 'sock.bpf.o',
-    programs: ['sock4_connect', 'sock6_connect', 'sock4_sendmsg', 'sock6_sendmsg', 'sock4_recvmsg', 'sock6_recvmsg', 'sock4_getpeername', 'sock6_getpeername'],
+    programs: [
+      'sock4_connect',
+      'sock6_connect',
+      'sock4_sendmsg',
+      'sock6_sendmsg',
+      'sock4_recvmsg',
+      'sock6_recvmsg',
+      'sock4_getpeername',
+      'sock6_getpeername',
+    ],
   },
   { file: 'gc.bpf.o', programs: ['ct_gc', 'nat_gc'] },
 ];
@@ -46,7 +55,11 @@ function buildId(options: LoadPrograms): string {
   const hash = createHash('sha256').update(options.config);
   for (const { file } of objects) {
     const path = join(options.objectDir, file);
-    if (!existsSync(path)) throw new KernelError({ code: 'OBJECT_MISSING', path }, `${path} is missing: run 'make objects', or name the folder with --object-dir`);
+    if (!existsSync(path))
+      throw new KernelError(
+        { code: 'OBJECT_MISSING', path },
+        `${path} is missing: run 'make objects', or name the folder with --object-dir`,
+      );
     hash.update(readFileSync(path));
   }
   return hash.digest('hex');

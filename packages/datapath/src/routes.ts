@@ -1,5 +1,13 @@
 /** Routes of the node's main table that are ours, told apart by their protocol number. */
-import { deleteRoute, findLink, KernelError, listRoutes, type NetlinkSocket, type Route, replaceRoute } from '@ciliate/kernel';
+import {
+  deleteRoute,
+  findLink,
+  KernelError,
+  listRoutes,
+  type NetlinkSocket,
+  type Route,
+  replaceRoute,
+} from '@ciliate/kernel';
 import { isIPv4, prefixAddress, prefixLength, type RouteRow } from '@ciliate/model';
 import type { Operations } from '@ciliate/tables';
 import { wireAddress } from './base-devices.ts';
@@ -9,7 +17,8 @@ export const routeProtocol = 76;
 
 function routeOf(socket: NetlinkSocket, row: RouteRow): Route {
   const link = findLink(socket, row.device);
-  if (link === undefined) throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `route ${row.prefix}: no device ${row.device}`);
+  if (link === undefined)
+    throw new KernelError({ code: 'NETLINK', errno: 'ENODEV' }, `route ${row.prefix}: no device ${row.device}`);
   return {
     family: isIPv4(row.prefix) ? 'IPv4' : 'IPv6',
     destination: wireAddress(prefixAddress(row.prefix)),

@@ -85,6 +85,9 @@ function create(link: NewLink, kind: string, data: Buffer, up: boolean): Request
 
 export const createDummy = (link: NewLink): Request => create(link, 'dummy', Buffer.alloc(0), true);
 
+/** Like a dummy (no ARP, drops what it is given), for kernels without that driver. */
+export const createIfb = (link: NewLink): Request => create(link, 'ifb', Buffer.alloc(0), true);
+
 /** VXLAN whose tunnel comes with each packet (collect metadata); no learning, no checksum over IPv6 required. */
 export function createVxlan(link: NewLink & { readonly port: number }): Request {
   const data = nested(
