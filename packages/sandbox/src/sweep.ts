@@ -1,8 +1,9 @@
 /** Removing a sandbox, whole or half built, dead or alive. Each step is fine with nothing to do. */
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { SandboxError } from './errors.ts';
 import { findCgroup2, removeCgroup } from './host/cgroup.ts';
-import { removeNetns } from './host/netns.ts';
+import { removeEmptyNetnsDirectory, removeNetns } from './host/netns.ts';
 import { attempt } from './host/run.ts';
 import type { Layout } from './layout.ts';
 import { podNamespaces, readState, type SandboxState } from './state.ts';
@@ -42,9 +43,19 @@ export async function sweep(layout: Layout): Promise<void> {
   const plan = planSweep(layout, readState(layout), podNamespaces(layout), readFileSync('/proc/mounts', 'utf8'));
   if (plan.cgroup !== undefined) await removeCgroup(plan.cgroup);
   for (const mount of plan.mounts) await attempt('umount', ['--lazy', mount]);
-  for (const namespace of plan.namespaces) await removeNetns(namespace);
+  const failures: string[] = [];
+  for (const namespace of plan.namespaces) {
+    await removeNetns(namespace).catch((error: unknown) => failures.push(`${namespace}: ${String(error)}`));
+  }
+  if (failures.length > 0) {
+    throw new SandboxError(
+      { code: 'COMMAND_FAILED', failures: failures.length },
+      `cannot remove ${failures.join('; ')}: see who uses it (ip netns pids NAME), then run 'ciliate sandbox down' again`,
+    );
+  }
   rmSync(layout.directory, { recursive: true, force: true });
-  for (const directory of ['/run/ciliate', '/run/netns']) removeIfEmpty(directory);
+  removeIfEmpty('/run/ciliate');
+  await removeEmptyNetnsDirectory();
 }
 
 function removeIfEmpty(directory: string): void {

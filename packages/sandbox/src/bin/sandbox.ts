@@ -15,6 +15,8 @@ const { values, positionals } = parseArgs({
     follow: { type: 'boolean', short: 'f', default: false },
   },
 });
+// `… | head`: nobody reads on.
+process.stdout.on('error', () => process.exit(0));
 const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
