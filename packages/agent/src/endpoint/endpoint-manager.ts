@@ -229,10 +229,11 @@ export class EndpointManager {
 
   async #forget(row: EndpointRow): Promise<void> {
     const { db, endpoints, devices, store, ipam } = this.#modules;
+    // The device first: its programs go with it, and a failure leaves an endpoint that DEL can be tried on again.
+    await devices.remove(row);
     db.write(txn => {
       endpoints.delete(txn, endpoints.spec.key(row));
     });
-    await devices.remove(row);
     store.remove(row.id);
     for (const address of row.addresses) ipam.release(address);
   }

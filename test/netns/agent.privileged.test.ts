@@ -1,0 +1,164 @@
+/** The agent alone on a node: start, restart, no API server, bad surroundings. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AgentNode, sh } from '../lib/agent-node.ts';
+
+const skip = process.geteuid?.() === 0 ? false : 'needs root';
+
+interface Status {
+  readonly cilium: { readonly state: string };
+  readonly ciliate: {
+    readonly ready: boolean;
+    readonly readyAfterMs: number;
+    readonly degraded: readonly string[];
+    readonly rssBytes: number;
+  };
+}
+
+describe('agent', { skip }, () => {
+  const node = new AgentNode({ name: `ciliate-agent-${process.pid}` });
+  const status = async (): Promise<Status> => (await node.get('/v1/healthz')) as Status;
+  const inPod = (id: string, command: string): string => sh(`nsenter --net=/run/netns/${node.name}-${id} ${command}`);
+  const links = (): readonly string[] => readdirSync(join(node.directory, 'bpf/ciliate/links')).sort();
+  const linkIds = (): string => spawnSync('bpftool', ['-j', 'link', 'show'], { encoding: 'utf8' }).stdout;
+  before(async () => {
+    await node.up();
+    for (const id of ['a', 'b']) {
+      const netns = node.addPod(id);
+      assert.equal(node.plugin({ command: 'ADD', containerId: id, netns }).code, 0);
+    }
+  });
+  after(() => node.down());
+
+  const addressOf = async (id: string, family: 'ipv4' | 'ipv6'): Promise<string> => {
+    const found = (await node.get(`/v1/endpoint/container-id:${id}`)) as {
+      status: { networking: { addressing: readonly Record<string, string>[] } };
+    };
+    return found.status.networking.addressing[0]?.[family] ?? '';
+  };
+
+  test('pods of one node reach each other, the node and the health endpoint, in both families', async () => {
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      const targets = [await addressOf('b', family), family === 'ipv4' ? '172.31.0.11' : 'fd00:172:31::11'];
+      for (const target of targets) assert.match(inPod('a', `ping -c 2 -i 0.2 -W 2 ${target}`), / 0% packet loss/);
+    }
+    assert.match(inPod('a', 'curl --silent --max-time 5 http://10.244.1.2:4240/hello'), new RegExp(node.name));
+  });
+
+  test('kill -9 and restart: no packet lost, programs and links are adopted as they are', async () => {
+    const address = await addressOf('b', 'ipv4');
+    const before = links();
+    const idsBefore = linkIds();
+    const ping = spawn('nsenter', [`--net=/run/netns/${node.name}-a`, 'ping', '-q', '-i', '0.02', '-w', '3', address]);
+    let output = '';
+    ping.stdout.on('data', chunk => {
+      output += String(chunk);
+    });
+    const ended = new Promise<void>(resolve => ping.once('close', () => resolve()));
+    await delay(500);
+    await node.stopAgent('SIGKILL');
+    await node.startAgent();
+    await ended;
+    assert.match(output, / 0% packet loss/);
+    assert.deepEqual(links(), before);
+    assert.equal(linkIds(), idsBefore);
+    assert.match(node.log(), /"adopted":true/);
+    assert.equal(((await node.get('/v1/endpoint')) as readonly unknown[]).length, 3);
+  });
+
+  test('an endpoint whose namespace went while the agent was away is forgotten', async () => {
+    const netns = node.addPod('c');
+    assert.equal(node.plugin({ command: 'ADD', containerId: 'c', netns }).code, 0);
+    await node.stopAgent('SIGKILL');
+    node.removePod('c');
+    await delay(500);
+    await node.startAgent();
+    await assert.rejects(async () => {
+      const found = (await node.get('/v1/endpoint/container-id:c')) as { readonly code?: string };
+      if (found.code === 'NOT_FOUND') throw new Error('gone');
+    }, /gone/);
+  });
+
+  test('without API server at start: ready from known state, deletes nothing, adds pods', async () => {
+    const ipcache = async (): Promise<number> =>
+      ((await node.get('/v1/ciliate/bpf/ipcache')) as readonly unknown[]).length;
+    const before = await ipcache();
+    await node.stopAgent('SIGTERM');
+    node.stopApi();
+    await node.startAgent();
+    assert.equal((await status()).cilium.state, 'Warning');
+    assert.match((await status()).ciliate.degraded.join(), /no list yet/);
+    assert.equal(await ipcache(), before);
+    const netns = node.addPod('d');
+    assert.equal(node.plugin({ command: 'ADD', containerId: 'd', netns }).code, 0);
+    assert.match(inPod('d', `ping -c 2 -i 0.2 -W 2 ${await addressOf('a', 'ipv4')}`), / 0% packet loss/);
+    node.startApi();
+    for (let tries = 0; tries < 200 && (await status()).cilium.state !== 'Ok'; tries++) await delay(100);
+    assert.equal((await status()).cilium.state, 'Ok');
+    assert.equal(node.plugin({ command: 'DEL', containerId: 'd', netns }).code, 0);
+  });
+
+  test('a second agent on the node is refused and harms nothing', async () => {
+    const run = spawnSync('nsenter', [`--net=${node.netns}`, process.execPath, ...node.agentCommand()], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    assert.equal(run.status, 1);
+    assert.match(run.stderr, /another agent/);
+    assert.equal((await status()).ciliate.ready, true);
+  });
+
+  const wrong: readonly (readonly [name: string, argv: readonly string[], code: number, says: RegExp])[] = [
+    ['an unknown flag', ['--tunel-port', '1'], 2, /did you mean --tunnel-port/],
+    ['a wrong value', ['--routing-mode', 'bridged'], 2, /'tunnel' or 'native'/],
+    ['bpffs not mounted', ['--bpf-root', '/tmp'], 1, /mount -t bpf/],
+    ['no cgroup v2', ['--cgroup-root', '/tmp'], 1, /cgroup v2/],
+  ];
+  for (const [name, argv, code, says] of wrong) {
+    test(`refuses: ${name}`, () => {
+      const more = [...argv, '--state-dir', join(node.directory, 'other')];
+      const run = spawnSync('nsenter', [`--net=${node.netns}`, process.execPath, ...node.agentCommand(more)], {
+        encoding: 'utf8',
+        timeout: 20_000,
+      });
+      assert.equal(run.status, code, run.stdout);
+      assert.match(run.stderr, says);
+    });
+  }
+
+  test('without root it says so', () => {
+    const entry = node.agentCommand()[0] ?? '';
+    const run = spawnSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, entry], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    assert.equal(run.status, 1);
+    assert.match(run.stderr, /root/);
+  });
+
+  test('the CNI configuration is there once the agent is ready', () => {
+    const text = readFileSync(join(node.directory, 'net.d/05-ciliate.conflist'), 'utf8');
+    assert.equal((JSON.parse(text) as { plugins: readonly { type: string }[] }).plugins[0]?.type, 'ciliate-cni');
+  });
+});
+
+describe('agent with a pod CIDR that overlaps the services', { skip }, () => {
+  const node = new AgentNode({
+    name: `ciliate-over-${process.pid}`,
+    podCIDRs: ['10.96.1.0/24'],
+    agentArguments: ['--service-cidr', '10.96.0.0/16'],
+  });
+  after(() => node.down());
+
+  test('does not get ready, and its log says why', async () => {
+    const up = node.up().catch(() => undefined);
+    for (let tries = 0; tries < 100 && !/overlaps the service CIDR/.test(node.log()); tries++) await delay(100);
+    assert.match(node.log(), /pod CIDR 10\.96\.1\.0\/24 overlaps the service CIDR 10\.96\.0\.0\/16/);
+    await node.stopAgent('SIGTERM');
+    await up;
+  });
+});
