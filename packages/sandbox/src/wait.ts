@@ -12,7 +12,12 @@ import { describeExit, liveReport } from './supervisor/report.ts';
 import { placed } from './supervisor/spawn.ts';
 
 /** Calls `probe` until it gives undefined, which means yes; else it gives what is missing. */
-async function until(layout: Layout, what: string, seconds: number, probe: () => Promise<string | undefined>): Promise<void> {
+async function until(
+  layout: Layout,
+  what: string,
+  seconds: number,
+  probe: () => Promise<string | undefined>,
+): Promise<void> {
   const started = Date.now();
   const end = started + seconds * 1000;
   let missing = '';
@@ -42,7 +47,9 @@ async function until(layout: Layout, what: string, seconds: number, probe: () =>
   );
 }
 
-type Conditions = { readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[] };
+type Conditions = {
+  readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[];
+};
 
 export class Readiness {
   readonly #layout: Layout;

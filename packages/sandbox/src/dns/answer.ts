@@ -47,7 +47,15 @@ const authority: Answer = {
   type: 'SOA',
   name: domain,
   ttl,
-  data: { mname: `ns.dns.${domain}`, rname: `hostmaster.${domain}`, serial: 1, refresh: 7200, retry: 1800, expire: 86400, minimum: ttl },
+  data: {
+    mname: `ns.dns.${domain}`,
+    rname: `hostmaster.${domain}`,
+    serial: 1,
+    refresh: 7200,
+    retry: 1800,
+    expire: 86400,
+    minimum: ttl,
+  },
 };
 
 /** `labels` are those before cluster.local, leftmost first. */
@@ -84,7 +92,9 @@ function serviceRecord(
   }
   if (labels.length === 0) {
     const addresses = headless ? endpoints.map(endpoint => endpoint.address) : service.addresses;
-    return headless && addresses.length === 0 ? undefined : { addresses, targets: targets(service, endpoints, () => true) };
+    return headless && addresses.length === 0
+      ? undefined
+      : { addresses, targets: targets(service, endpoints, () => true) };
   }
   if (labels.length === 1) return oneEndpoint(labels[0] ?? '', headless, service, endpoints);
   const [port = '', protocol = ''] = labels;
@@ -100,7 +110,8 @@ function oneEndpoint(
   endpoints: readonly DnsEndpoint[],
 ): Found | undefined {
   // _tcp and _udp of a service exist as names with nothing in them.
-  if (label.startsWith('_')) return service.ports.some(port => `_${port.protocol}` === label) ? { addresses: [] } : undefined;
+  if (label.startsWith('_'))
+    return service.ports.some(port => `_${port.protocol}` === label) ? { addresses: [] } : undefined;
   const chosen = headless ? endpoints.filter(endpoint => endpointName(endpoint) === label) : [];
   return chosen.length === 0 ? undefined : { addresses: chosen.map(endpoint => endpoint.address) };
 }
@@ -159,7 +170,10 @@ function reverse(question: { readonly name: string }, name: string, store: DnsSt
     endpoint === undefined ? serviceName(service) : `${endpointName(endpoint)}.${serviceName(service)}`,
   );
   if (names.length === 0) return reply(Rcode.nameError, []);
-  return reply(Rcode.noError, names.map(data => ({ type: 'PTR', name: question.name, ttl, data })));
+  return reply(
+    Rcode.noError,
+    names.map(data => ({ type: 'PTR', name: question.name, ttl, data })),
+  );
 }
 
 /** Keys of the store are canonical; addresses of objects may be written in other ways. */

@@ -27,7 +27,12 @@ export function respond(message: Uint8Array, store: DnsStore, limit: number): Bu
     flags: authoritative | ((query.flags ?? 0) & RECURSION_DESIRED) | rcode,
     questions: [question],
   };
-  const whole = encode({ ...base, answers: [...answers], authorities: [...authorities], additionals: [...additionals] });
+  const whole = encode({
+    ...base,
+    answers: [...answers],
+    authorities: [...authorities],
+    additionals: [...additionals],
+  });
   if (whole.length <= Math.min(limit, limit === 65535 ? limit : room)) return whole;
   return encode({ ...base, flags: (base.flags ?? 0) | TRUNCATED_RESPONSE });
 }

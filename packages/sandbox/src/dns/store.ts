@@ -49,7 +49,11 @@ interface SliceEndpoint {
 }
 
 const portsOf = (ports: readonly Port[] | null | undefined): DnsService['ports'] =>
-  (ports ?? []).map(port => ({ name: port.name ?? '', port: port.port ?? 0, protocol: (port.protocol ?? 'TCP').toLowerCase() }));
+  (ports ?? []).map(port => ({
+    name: port.name ?? '',
+    port: port.port ?? 0,
+    protocol: (port.protocol ?? 'TCP').toLowerCase(),
+  }));
 
 export class ClusterStore implements DnsStore {
   readonly #services = new Map<string, DnsService>();

@@ -31,7 +31,16 @@ export async function makeCertificates(directory: string): Promise<Certificates>
     ...['req', '-x509', ...key, '-keyout', at('ca.key'), '-out', at('ca.crt'), '-days', '3650'],
     ...['-subj', '/CN=ciliate-sandbox-ca', '-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
   ]);
-  await run('openssl', ['req', ...key, '-keyout', at('server.key'), '-out', at('server.csr'), '-subj', '/CN=kube-apiserver']);
+  await run('openssl', [
+    'req',
+    ...key,
+    '-keyout',
+    at('server.key'),
+    '-out',
+    at('server.csr'),
+    '-subj',
+    '/CN=kube-apiserver',
+  ]);
   writeFileSync(at('server.ext'), `subjectAltName=${names.join(',')}\nextendedKeyUsage=serverAuth\n`);
   await run('openssl', [
     ...['x509', '-req', '-in', at('server.csr'), '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-CAcreateserial'],

@@ -28,7 +28,11 @@ const forwarding: Readonly<Record<string, string>> = {
 export interface LanPlan {
   readonly lan: string;
   readonly outside: string;
-  readonly nodes: readonly { readonly name: string; readonly netns: string; readonly addresses: readonly [string, string] }[];
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly netns: string;
+    readonly addresses: readonly [string, string];
+  }[];
 }
 
 export async function buildLan(plan: LanPlan): Promise<void> {

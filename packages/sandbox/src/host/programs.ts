@@ -2,7 +2,16 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-export type ProgramName = 'apiserver' | 'kubelet' | 'dns' | 'echo' | 'relay' | 'supervisor' | 'agent' | 'operator' | 'cni';
+export type ProgramName =
+  | 'apiserver'
+  | 'kubelet'
+  | 'dns'
+  | 'echo'
+  | 'relay'
+  | 'supervisor'
+  | 'agent'
+  | 'operator'
+  | 'cni';
 
 const bundled = import.meta.filename.endsWith('.mjs');
 

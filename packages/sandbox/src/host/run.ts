@@ -20,8 +20,7 @@ export function attempt(command: string, args: readonly string[], options: RunOp
   return new Promise(resolve => {
     const child = spawn(command, [...args], { stdio: ['pipe', 'pipe', 'pipe'], env: options.env ?? process.env });
     const chunks: { out: Buffer[]; err: Buffer[] } = { out: [], err: [] };
-    const timer =
-      options.timeout === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), options.timeout);
+    const timer = options.timeout === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), options.timeout);
     child.stdout.on('data', chunk => chunks.out.push(chunk));
     child.stderr.on('data', chunk => chunks.err.push(chunk));
     child.on('error', error => {

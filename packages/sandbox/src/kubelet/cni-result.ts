@@ -16,7 +16,8 @@ export class CniCallError extends Error {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
-const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** @throws CniCallError 999 when the text is no result */
 export function parseResult(text: string): CniOutcome {
@@ -34,7 +35,8 @@ export function parseResult(text: string): CniOutcome {
 export function parseError(stdout: string, stderr: string, exitCode: number): CniCallError {
   const object = parse(stdout);
   const code = typeof object?.code === 'number' ? object.code : 999;
-  const message = typeof object?.msg === 'string' ? object.msg : (stderr.trim() || stdout.trim() || `exit code ${exitCode}`);
+  const message =
+    typeof object?.msg === 'string' ? object.msg : stderr.trim() || stdout.trim() || `exit code ${exitCode}`;
   const details = typeof object?.details === 'string' && object.details !== '' ? `: ${object.details}` : '';
   return new CniCallError(code, `${message}${details}`);
 }
@@ -50,9 +52,15 @@ export function parseChain(text: string): PluginChain | undefined {
   const config = parse(text);
   if (config === undefined || typeof config.name !== 'string') return undefined;
   const list = Array.isArray(config.plugins) ? (config.plugins as readonly unknown[]) : [config];
-  const plugins = list.filter((entry): entry is Fields & { readonly type: string } => isFields(entry) && typeof entry.type === 'string');
+  const plugins = list.filter(
+    (entry): entry is Fields & { readonly type: string } => isFields(entry) && typeof entry.type === 'string',
+  );
   if (plugins.length === 0 || plugins.length !== list.length) return undefined;
-  return { cniVersion: typeof config.cniVersion === 'string' ? config.cniVersion : '0.3.1', name: config.name, plugins };
+  return {
+    cniVersion: typeof config.cniVersion === 'string' ? config.cniVersion : '0.3.1',
+    name: config.name,
+    plugins,
+  };
 }
 
 function parse(text: string): Fields | undefined {

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt } from '../host/run.ts';
-import { CniCallError, type CniOutcome, parseChain, parseError, parseResult, type PluginChain } from './cni-result.ts';
+import { CniCallError, type CniOutcome, type PluginChain, parseChain, parseError, parseResult } from './cni-result.ts';
 
 export interface Attachment {
   readonly containerId: string;
@@ -77,7 +77,12 @@ export class Cni {
   ): Promise<string> {
     const bin = join(this.#directory, 'bin');
     const { cniVersion, name } = chain;
-    const input = JSON.stringify({ ...plugin, cniVersion, name, ...(previous === undefined ? {} : { prevResult: previous }) });
+    const input = JSON.stringify({
+      ...plugin,
+      cniVersion,
+      name,
+      ...(previous === undefined ? {} : { prevResult: previous }),
+    });
     const env = { PATH: process.env.PATH ?? '', CNI_COMMAND: command, CNI_PATH: bin, ...variables(attachment) };
     const result = await attempt(join(bin, plugin.type), [], { input, env, timeout });
     if (result.code !== 0) throw parseError(result.stdout, result.stderr, result.code);

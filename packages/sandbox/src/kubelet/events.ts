@@ -32,7 +32,13 @@ export class Events {
 
   #event(
     pod: Pod,
-    event: { readonly name: string; readonly type: string; readonly reason: string; readonly message: string; readonly now: string },
+    event: {
+      readonly name: string;
+      readonly type: string;
+      readonly reason: string;
+      readonly message: string;
+      readonly now: string;
+    },
   ): unknown {
     const { name, uid, namespace, resourceVersion } = pod.metadata;
     return {

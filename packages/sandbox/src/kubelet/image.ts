@@ -7,7 +7,17 @@ export type ImageProgram =
   | { readonly kind: 'builtin'; readonly program: 'dns' | 'echo' };
 
 /** Images that are boxes of tools: without a command they wait for `exec`. */
-const toolboxes = new Set(['busybox', 'alpine', 'curl', 'netshoot', 'pause', 'debian', 'ubuntu', 'iperf3-client', 'nettools']);
+const toolboxes = new Set([
+  'busybox',
+  'alpine',
+  'curl',
+  'netshoot',
+  'pause',
+  'debian',
+  'ubuntu',
+  'iperf3-client',
+  'nettools',
+]);
 const shells = new Set(['sleep', 'sh', 'bash']);
 
 /** 'docker.io/library/nginx:1.27@sha256:…' → 'nginx'. */

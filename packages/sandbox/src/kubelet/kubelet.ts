@@ -11,6 +11,7 @@ import type { Pod } from './pod.ts';
 import { removeSandbox } from './pod-sandbox.ts';
 import { PodWorker, type WorkerModules } from './pod-worker.ts';
 import { Semaphore } from './semaphore.ts';
+import { serveKubelet } from './server.ts';
 
 const parallelPods = 8;
 /** Milliseconds. */
@@ -56,9 +57,13 @@ export class Kubelet {
     void this.#heartbeats();
     void this.#leases();
     this.#reflector.start();
+    serveKubelet(join(this.#config.directory, 'kubelet.sock'), {
+      find: (namespace, name) => this.#findWorker(namespace, name),
+      log: this.#modules.log,
+    });
   }
 
-  findWorker(namespace: string, name: string): PodWorker | undefined {
+  #findWorker(namespace: string, name: string): PodWorker | undefined {
     const all = [...this.#workers.values()].filter(
       ({ pod }) => pod.metadata.namespace === namespace && pod.metadata.name === name,
     );

@@ -44,9 +44,14 @@ export class NodeStatus {
   async report(notReady: string | undefined): Promise<void> {
     const { nodeName } = this.#config;
     const node: KubeObject = await this.#api.request('GET', resourcePaths.node(nodeName));
-    const before = ((node.status as { readonly conditions?: readonly Condition[] } | undefined)?.conditions ?? []).slice();
+    const before = (
+      (node.status as { readonly conditions?: readonly Condition[] } | undefined)?.conditions ?? []
+    ).slice();
     const now = new Date().toISOString();
-    const own = conditions(notReady).map(condition => ({ ...withTransition(condition, before, now), lastHeartbeatTime: now }));
+    const own = conditions(notReady).map(condition => ({
+      ...withTransition(condition, before, now),
+      lastHeartbeatTime: now,
+    }));
     const others = before.filter(condition => !own.some(mine => mine.type === condition.type));
     await this.#api.request('PATCH', resourcePaths.nodeStatus(nodeName), {
       body: { status: { ...this.#facts(), conditions: [...others, ...own] } },
@@ -124,7 +129,12 @@ function conditions(notReady: string | undefined): readonly Omit<Condition, 'las
     fine('PIDPressure', 'SufficientPID'),
     notReady === undefined
       ? { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' }
-      : { type: 'Ready', status: 'False', reason: 'KubeletNotReady', message: `network plugin is not ready: ${notReady}` },
+      : {
+          type: 'Ready',
+          status: 'False',
+          reason: 'KubeletNotReady',
+          message: `network plugin is not ready: ${notReady}`,
+        },
   ];
 }
 

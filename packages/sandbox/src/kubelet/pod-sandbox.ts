@@ -115,7 +115,8 @@ function writeFiles(pod: Pod, sandbox: PodSandbox, config: KubeletConfig): void 
   const fqdn = domain === undefined ? undefined : `${hostname}.${domain}.${metadata.namespace}.svc.cluster.local`;
   writeFileSync(at('pod/hosts'), hostsFile(hostname, fqdn, sandbox.addresses));
   writeFileSync(at('pod/hostname'), `${hostname}\n`);
-  const clusterDns = spec.hostNetwork === true ? spec.dnsPolicy === 'ClusterFirstWithHostNet' : spec.dnsPolicy !== 'Default';
+  const clusterDns =
+    spec.hostNetwork === true ? spec.dnsPolicy === 'ClusterFirstWithHostNet' : spec.dnsPolicy !== 'Default';
   if (clusterDns) writeFileSync(at('pod/resolv.conf'), resolvConf(metadata.namespace, config.clusterDns));
   writeFileSync(at(`${account}/namespace`), metadata.namespace);
   if (config.token !== undefined) writeFileSync(at(`${account}/token`), config.token, { mode: 0o600 });
@@ -123,7 +124,19 @@ function writeFiles(pod: Pod, sandbox: PodSandbox, config: KubeletConfig): void 
 }
 
 function startPause(sandbox: PodSandbox, netns: string): Promise<number> {
-  const argv = ['unshare', '--mount', '--uts', '--ipc', '--propagation', 'slave', 'sh', '-c', setup, 'pause', sandbox.directory];
+  const argv = [
+    'unshare',
+    '--mount',
+    '--uts',
+    '--ipc',
+    '--propagation',
+    'slave',
+    'sh',
+    '-c',
+    setup,
+    'pause',
+    sandbox.directory,
+  ];
   const [command = '', ...args] = placed(argv, { cgroup: join(sandbox.cgroup, 'sandbox'), netns });
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   return untilReady(child);
@@ -139,7 +152,9 @@ function untilReady(child: ChildProcess): Promise<number> {
       if (String(chunk).includes('ready') && child.pid !== undefined) resolve(child.pid);
     });
     child.on('error', reject);
-    child.on('exit', code => reject(new Error(`the pod's namespaces could not be made (exit ${code}): ${said.trim()}`)));
+    child.on('exit', code =>
+      reject(new Error(`the pod's namespaces could not be made (exit ${code}): ${said.trim()}`)),
+    );
     child.unref();
   });
 }

@@ -83,7 +83,12 @@ function containerStatus(view: ContainerView): ContainerStatus {
     started: view.started && running,
     restartCount: run?.attempt ?? 0,
     state: stateOf(view),
-    lastState: view.waiting !== undefined && run?.exitCode !== undefined ? terminated(run, id) : previous === undefined ? {} : terminated(previous, id),
+    lastState:
+      view.waiting !== undefined && run?.exitCode !== undefined
+        ? terminated(run, id)
+        : previous === undefined
+          ? {}
+          : terminated(previous, id),
   };
 }
 

@@ -198,7 +198,8 @@ export class PodWorker {
     member.prober?.stop();
     member.prober = undefined;
     await member.container.cleanUp();
-    const lived = Date.parse(member.container.run?.finishedAt ?? '') - Date.parse(member.container.run?.startedAt ?? '');
+    const lived =
+      Date.parse(member.container.run?.finishedAt ?? '') - Date.parse(member.container.run?.startedAt ?? '');
     if (lived > 60_000) member.backoff = crashBackoff.first;
     member.notBefore = member.condemned ? 0 : Date.now() + member.backoff;
     member.backoff = Math.min(member.backoff * 2, crashBackoff.longest);
@@ -236,7 +237,12 @@ export class PodWorker {
         this.#modules.events.post(this.#pod, 'Warning', 'Unhealthy', `${kind} probe failed: ${reason}`),
       unhealthy: reason => {
         member.condemned = true;
-        this.#modules.events.post(this.#pod, 'Normal', 'Killing', `Container ${member.spec.name}: ${reason}, restarting`);
+        this.#modules.events.post(
+          this.#pod,
+          'Normal',
+          'Killing',
+          `Container ${member.spec.name}: ${reason}, restarting`,
+        );
         member.container.signal('SIGTERM');
         setTimeout(() => member.container.signal('SIGKILL'), 5000).unref();
       },
@@ -244,19 +250,24 @@ export class PodWorker {
     member.prober.start();
   }
 
-  #launch(spec: ContainerSpec): Launch {
+  /** What a process in the container finds in its environment. */
+  environment(name: string): Record<string, string> {
     const { config } = this.#modules;
     const pod = this.#pod;
-    const env = environmentOf({
+    const all = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
+    return environmentOf({
       pod,
-      container: spec,
+      container: all.find(container => container.name === name) ?? { name, image: '' },
       hostname: pod.spec.hostNetwork === true ? config.nodeName : hostnameOf(pod.spec, pod.metadata.name),
       podAddresses: this.#sandbox?.addresses ?? [],
       nodeName: config.nodeName,
       nodeAddresses: config.nodeAddresses,
       apiService: config.apiService,
     });
-    return { ...this.#command(spec, env), workingDir: spec.workingDir ?? '/' };
+  }
+
+  #launch(spec: ContainerSpec): Launch {
+    return { ...this.#command(spec, this.environment(spec.name)), workingDir: spec.workingDir ?? '/' };
   }
 
   #command(spec: ContainerSpec, env: Record<string, string>): Omit<Launch, 'workingDir'> {
@@ -273,7 +284,10 @@ export class PodWorker {
     const directory = join(this.#directory, 'run/pod/nginx');
     mkdirSync(join(directory, 'html'), { recursive: true });
     writeFileSync(join(directory, 'nginx.conf'), nginxConfig(ports));
-    writeFileSync(join(directory, 'html/index.html'), nginxPage(this.#pod.metadata.name, this.#modules.config.nodeName));
+    writeFileSync(
+      join(directory, 'html/index.html'),
+      nginxPage(this.#pod.metadata.name, this.#modules.config.nodeName),
+    );
     const inside = '/run/pod/nginx';
     return [findTool('nginx') ?? 'nginx', '-c', `${inside}/nginx.conf`, '-e', `${inside}/startup.log`, '-p', inside];
   }
@@ -304,7 +318,10 @@ export class PodWorker {
       run: undefined,
       ready: false,
       started: false,
-      waiting: { reason: 'ContainerCreating', ...(this.#creationError === undefined ? {} : { message: this.#creationError }) },
+      waiting: {
+        reason: 'ContainerCreating',
+        ...(this.#creationError === undefined ? {} : { message: this.#creationError }),
+      },
     });
     const { spec } = this.#pod;
     const made = this.#sandbox !== undefined;

@@ -8,13 +8,19 @@ import type { ContainerSpec, Probe } from './pod.ts';
 import type { PodSandbox } from './pod-sandbox.ts';
 
 /** Undefined = passed, else why not. */
-export async function runProbe(probe: Probe, container: ContainerSpec, sandbox: PodSandbox): Promise<string | undefined> {
+export async function runProbe(
+  probe: Probe,
+  container: ContainerSpec,
+  sandbox: PodSandbox,
+): Promise<string | undefined> {
   const timeout = (probe.timeoutSeconds ?? 1) * 1000;
   const address = sandbox.addresses[0] ?? '127.0.0.1';
   if (probe.exec !== undefined) {
     const [command = '', ...args] = enterPod(sandbox, probe.exec.command);
     const result = await attempt(command, args, { timeout });
-    return result.code === 0 ? undefined : `exit code ${result.code}: ${(result.stderr || result.stdout).slice(0, 200)}`;
+    return result.code === 0
+      ? undefined
+      : `exit code ${result.code}: ${(result.stderr || result.stdout).slice(0, 200)}`;
   }
   if (probe.httpGet !== undefined) return httpProbe(probe.httpGet, container, address, timeout);
   const port = probe.tcpSocket?.port ?? probe.grpc?.port;
