@@ -37,6 +37,10 @@ export class LocalNode {
     return this.#problem;
   }
 
+  get podCIDRs(): readonly Prefix[] {
+    return this.#ipam.podCIDRs;
+  }
+
   get routers(): readonly Address[] {
     return this.#routers;
   }

@@ -1,6 +1,6 @@
 /** When pods can be added, and what is not as it should be. */
 
-import type { Tables } from '@ciliate/model';
+import { prefixContains, type Tables } from '@ciliate/model';
 import type { ReflectorHealth } from '@ciliate/sources';
 import type { LocalNode } from './local-node.ts';
 
@@ -47,11 +47,28 @@ export class Readiness {
   degraded(reflectors: readonly ReflectorHealth[]): readonly string[] {
     const reasons: string[] = [];
     if (this.#local.problem !== undefined) reasons.push(this.#local.problem);
+    reasons.push(...this.#servicesInPodCIDRs());
     const waiting = reflectors.filter(reflector => !reflector.synced).map(reflector => reflector.name);
     if (waiting.length > 0) reasons.push(`working from known state, no list yet of ${waiting.join(', ')}`);
     const broken = reflectors.find(reflector => reflector.synced && reflector.consecutiveFailures > 1);
     if (broken !== undefined) reasons.push(`API server: ${broken.lastError ?? 'not reachable'}`);
     return reasons;
+  }
+
+  /** Service addresses that pods could be given too: such a cluster is not configured right. */
+  #servicesInPodCIDRs(): readonly string[] {
+    const { podCIDRs } = this.#local;
+    if (podCIDRs.length === 0) return [];
+    for (const service of this.#tables.services.all()) {
+      for (const address of service.clusterIPs) {
+        const cidr = podCIDRs.find(prefix => prefixContains(prefix, address));
+        if (cidr === undefined) continue;
+        return [
+          `ClusterIP ${address} of ${service.namespace}/${service.name} lies in this node's pod CIDR ${cidr}: give pods and services ranges of their own`,
+        ];
+      }
+    }
+    return [];
   }
 
   #until(condition: () => boolean, patienceMs: number, signal: AbortSignal): Promise<void> {

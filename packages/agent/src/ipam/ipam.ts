@@ -44,11 +44,6 @@ export class Ipam {
     this.#pools = [...this.#pools, ...added];
   }
 
-  /** The pod CIDR that this service address lies in: such a cluster is not configured right. */
-  podCIDROf(address: Address): Prefix | undefined {
-    return this.#pools.find(pool => pool.has(address))?.prefix;
-  }
-
   /** One address of each enabled family that has a pool. @throws CniFailure POOL_EXHAUSTED, 11 without any pool */
   allocate(owner: string): readonly Address[] {
     const taken: Address[] = [];
