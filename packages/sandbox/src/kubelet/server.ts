@@ -2,11 +2,11 @@
 import { rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { execProtocol } from '../apiserver/kubelet-protocol.ts';
 import { containerLog } from './container.ts';
 import { runExec } from './exec-session.ts';
 import { readLog } from './log-reader.ts';
 import type { PodWorker } from './pod-worker.ts';
-import { execUpgrade } from './stream-protocol.ts';
 
 export interface ServerModules {
   readonly find: (namespace: string, pod: string) => PodWorker | undefined;
@@ -26,11 +26,7 @@ class Refusal extends Error {
 export function serveKubelet(socketPath: string, modules: ServerModules): Server {
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://kubelet');
-    if (url.pathname !== '/logs') {
-      response.writeHead(404).end(`no such path: ${url.pathname}\n`);
-      return;
-    }
-    sendLog(url.searchParams, response, modules).catch((error: unknown) => refuse(response, error));
+    sendLog(url, response, modules).catch((error: unknown) => refuse(response, error));
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     try {
@@ -58,25 +54,28 @@ function refuse(response: ServerResponse, error: unknown): void {
   response.end(message);
 }
 
-/** @throws Refusal 404 */
+/** The path is /KIND/NAMESPACE/POD/CONTAINER. @throws Refusal 404, 400 */
 function findPod(
-  query: URLSearchParams,
+  url: URL,
+  kind: 'containerLogs' | 'exec',
   modules: ServerModules,
 ): { readonly worker: PodWorker; readonly container: string } {
-  const [namespace, pod] = [query.get('namespace') ?? 'default', query.get('pod') ?? ''];
+  const [, first, namespace = '', pod = '', wanted = ''] = url.pathname.split('/').map(decodeURIComponent);
+  if (first !== kind) throw new Refusal(404, `no such path: ${url.pathname}`);
   const worker = modules.find(namespace, pod);
   if (worker === undefined) throw new Refusal(404, `pod ${namespace}/${pod} is not on this node`);
   const { spec } = worker.pod;
   const names = [...spec.containers, ...(spec.initContainers ?? [])].map(container => container.name);
-  const container = query.get('container') || (names[0] ?? '');
+  const container = wanted === '' ? (names[0] ?? '') : wanted;
   if (!names.includes(container)) {
     throw new Refusal(400, `container ${container} is not valid for pod ${pod}: it has ${names.join(', ')}`);
   }
   return { worker, container };
 }
 
-async function sendLog(query: URLSearchParams, response: ServerResponse, modules: ServerModules): Promise<void> {
-  const { worker, container: name } = findPod(query, modules);
+async function sendLog(url: URL, response: ServerResponse, modules: ServerModules): Promise<void> {
+  const query = url.searchParams;
+  const { worker, container: name } = findPod(url, 'containerLogs', modules);
   const container = worker.container(name);
   const { sandbox } = worker;
   const run = container?.run;
@@ -111,15 +110,14 @@ function number(text: string | null): number | undefined {
 }
 
 function upgrade(url: URL, socket: Duplex, head: Buffer, modules: ServerModules): void {
-  if (url.pathname !== '/exec') throw new Refusal(404, `no such path: ${url.pathname}`);
-  const { worker, container } = findPod(url.searchParams, modules);
+  const { worker, container } = findPod(url, 'exec', modules);
   const { sandbox } = worker;
   if (sandbox === undefined || worker.container(container)?.running !== true) {
     throw new Refusal(400, `container ${container} of pod ${worker.pod.metadata.name} is not running`);
   }
   const command = url.searchParams.getAll('command');
   if (command.length === 0) throw new Refusal(400, 'no command given');
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${execUpgrade}\r\n\r\n`);
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${execProtocol}\r\n\r\n`);
   runExec(socket, head, sandbox, {
     command,
     tty: url.searchParams.get('tty') === 'true',
