@@ -19,7 +19,7 @@ import {
   removeEndpointDevice,
   routeOperations,
 } from '@ciliate/datapath';
-import { NetlinkSocket } from '@ciliate/kernel';
+import { listLinks, NetlinkSocket } from '@ciliate/kernel';
 import { type NodeConfig, nodeConfigDefaults, prefixAddress, prefixContains, type Tables } from '@ciliate/model';
 import {
   type Database,
@@ -173,6 +173,10 @@ function endpointDevices({ netlink }: Datapath, tables: Tables): EndpointDevices
   return {
     create: spec => createEndpointDevice(netlink, spec),
     remove: row => removeEndpointDevice(netlink, row.device),
+    survivors: rows => {
+      const present = new Map(listLinks(netlink).map(link => [link.name, link.ifindex]));
+      return rows.filter(row => present.get(row.device) === row.ifindex);
+    },
     check: row => endpointDeviceAlive(netlink, row),
     wired: (row, signal) => waitUntilWired(tables, row, signal),
   };

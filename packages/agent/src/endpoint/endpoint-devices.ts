@@ -6,7 +6,9 @@ export interface EndpointDevices {
   create(spec: EndpointDeviceSpec): EndpointDevice | Promise<EndpointDevice>;
   /** Removing what is gone is no error. */
   remove(row: EndpointRow): void | Promise<void>;
-  /** Both ends are there, with the addresses. */
+  /** Those of `rows` whose device is still there: a veth lives as long as its other end, so one look at our side is enough. */
+  survivors(rows: readonly EndpointRow[]): readonly EndpointRow[] | Promise<readonly EndpointRow[]>;
+  /** Both ends are there and are the ones that we made. */
   check(row: EndpointRow): boolean | Promise<boolean>;
   /** Resolves when what the kernel needs for this endpoint is in place; rejects after a while. */
   wired(row: EndpointRow, signal: AbortSignal): Promise<void>;

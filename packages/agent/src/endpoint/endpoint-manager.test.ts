@@ -37,6 +37,10 @@ class FakeDevices implements EndpointDevices {
     this.present.delete(row.device);
   }
 
+  survivors(rows: readonly EndpointRow[]): readonly EndpointRow[] {
+    return rows.filter(row => this.check(row));
+  }
+
   check(row: EndpointRow): boolean {
     return this.present.has(row.device);
   }

@@ -46,28 +46,26 @@ export class EndpointManager {
   /** Adopts endpoints whose namespace and device are still there, forgets the others. */
   async restore(): Promise<{ readonly adopted: number; readonly removed: number }> {
     const { db, endpoints, store, devices, ipam, log } = this.#modules;
-    const alive: EndpointRow[] = [];
-    let removed = 0;
-    for (const row of store.load()) {
-      if (existsSync(row.netns) && (await devices.check(row))) {
-        for (const address of row.addresses) {
-          if (!ipam.restore(address, ownerOf(row)))
-            log.warn('address of an adopted endpoint is in no pod CIDR', { address });
-        }
-        alive.push(row);
-        continue;
-      }
-      removed += 1;
-      if (row.kind === 'pod') log.info('endpoint is gone, forgotten', { endpoint: row.id, pod: ownerOf(row) });
+    const known = store.load();
+    const alive = await devices.survivors(known.filter(row => existsSync(row.netns)));
+    const adopted = new Set(alive);
+    for (const row of known.filter(candidate => !adopted.has(candidate))) {
+      log.info('endpoint is gone, forgotten', { endpoint: row.id, owner: ownerOf(row) });
       await devices.remove(row);
       store.remove(row.id);
+    }
+    for (const row of alive) {
+      for (const address of row.addresses) {
+        if (!ipam.restore(address, ownerOf(row)))
+          log.warn('address of an adopted endpoint is in no pod CIDR', { address });
+      }
     }
     db.write(txn => {
       for (const row of alive) endpoints.insert(txn, row);
       this.#report(txn);
     });
     this.#nextId = Math.max(0, ...alive.map(row => row.id)) + 1;
-    return { adopted: alive.length, removed };
+    return { adopted: alive.length, removed: known.length - alive.length };
   }
 
   find(containerId: string, ifname: string): EndpointRow | undefined {
