@@ -34,6 +34,8 @@ export interface AgentNodeOptions {
   readonly name: string;
   readonly podCIDRs?: readonly string[];
   readonly agentArguments?: readonly string[];
+  /** More objects of the API server, by the path of their collection. */
+  readonly objects?: Readonly<Record<string, readonly unknown[]>>;
 }
 
 export class AgentNode {
@@ -86,6 +88,7 @@ export class AgentNode {
     const objects = {
       '/api/v1/nodes': [{ metadata: { name: this.name }, spec: { podCIDRs }, status: { addresses } }],
       '/api/v1/namespaces': [{ metadata: { name: 'default', labels: {} } }],
+      ...this.#options.objects,
     };
     const child = this.#spawn('api', [join(root, 'test/lib/scripted-api.ts'), String(apiPort)]);
     child.stdin?.end(JSON.stringify(objects));
