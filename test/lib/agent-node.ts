@@ -172,7 +172,7 @@ export class AgentNode {
       ...call.config,
     };
     const started = performance.now();
-    const run = spawnSync('nsenter', [`--net=${this.netns}`, join(root, 'build/bin/ciliate-cni')], {
+    const run = spawnSync(join(root, 'build/bin/ciliate-cni'), [], {
       input: input ?? JSON.stringify(config),
       encoding: 'utf8',
       env: {

@@ -81,7 +81,7 @@ export class Reflector {
   constructor(options: ReflectorOptions, modules: ReflectorModules) {
     this.#options = options;
     this.#modules = modules;
-    this.#backoff = new Backoff({ min: 200, max: 10_000 }, modules.random);
+    this.#backoff = new Backoff({ min: 200, max: 5000 }, modules.random);
   }
 
   get health(): ReflectorHealth {
@@ -191,9 +191,9 @@ export class Reflector {
       this.#version = undefined;
       return;
     }
-    if (status === 404 && this.#options.optional === true && !this.#health.synced) {
-      this.#modules.sink.replace([]);
-      this.#health = { ...this.#health, synced: true };
+    if (status === 404 && this.#options.optional === true) {
+      await this.#notServed(signal);
+      return;
     }
     // "Too large resource version" (504) and 400: the server does not know our version.
     if (status === 504 || status === 400 || status === 404) this.#version = undefined;
@@ -207,6 +207,15 @@ export class Reflector {
     };
     this.#log('list or watch failed', { error: message, attempts: this.#health.consecutiveFailures });
     await this.#backoff.wait(signal);
+  }
+
+  /** A resource that is not registered (yet) has no objects. Asked for again soon: the operator may be starting too. */
+  async #notServed(signal: AbortSignal): Promise<void> {
+    if (!this.#health.synced) this.#log('resource is not served yet, taken for empty', { path: this.#options.path });
+    if (!this.#health.synced || this.#version !== undefined) this.#modules.sink.replace([]);
+    this.#version = undefined;
+    this.#succeeded({ synced: true });
+    await new Backoff({ min: 1000, max: 1000 }, this.#modules.random).wait(signal);
   }
 
   #succeeded(change: Partial<ReflectorHealth>): void {
