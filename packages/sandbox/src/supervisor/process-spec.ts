@@ -59,6 +59,11 @@ function apiServer(layout: Layout, state: SandboxState, cgroup: string): Process
   };
 }
 
+const clusterPool: readonly string[] = [
+  ...['--cluster-pool-ipv4-cidr', podCidrs[0], '--cluster-pool-ipv4-mask-size', '24'],
+  ...['--cluster-pool-ipv6-cidr', podCidrs[1], '--cluster-pool-ipv6-mask-size', '64'],
+];
+
 function nodeSpecs(layout: Layout, state: SandboxState, index: number): readonly ProcessSpec[] {
   const node = nodeLayout(layout, state.cgroupRoot, index);
   const common = { cgroup: join(node.cgroup, 'system'), netns: node.netns, early: false };
@@ -93,9 +98,8 @@ function nodeSpecs(layout: Layout, state: SandboxState, index: number): readonly
     name: 'operator',
     argv: [
       ...program('operator'),
-      ...['--k8s-kubeconfig-path', at('kubeconfig'), '--cluster-pool-ipv4-cidr', podCidrs[0]],
-      ...['--cluster-pool-ipv4-mask-size', '24', '--cluster-pool-ipv6-cidr', podCidrs[1]],
-      ...['--cluster-pool-ipv6-mask-size', '64'],
+      ...['--k8s-kubeconfig-path', at('kubeconfig'), '--service-cidr', serviceCidrs.join(',')],
+      ...(state.ipam === 'cluster-pool' ? clusterPool : []),
     ],
   };
   const ours = state.agents ? (index === 1 ? [operator, agent] : [agent]) : [];
