@@ -98,8 +98,7 @@ export function createProgram(version: string): Command {
     .option('--socket-path <path>', "the agent's REST socket")
     .addOption(new Option('-o, --output <format>', 'output format').choices(['json', 'table']).default('table'))
     .showSuggestionAfterError(true)
-    .showHelpAfterError('(ciliate --help lists the commands)')
-    .enablePositionalOptions(false);
+    .showHelpAfterError('(ciliate --help lists the commands)');
   addStatus(program);
   addLists(program);
   addBpf(program);

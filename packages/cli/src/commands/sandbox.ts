@@ -65,7 +65,6 @@ export function addSandboxCommands(program: Command): void {
   group
     .command('exec <target> <command...>')
     .description("Run a command in 'outside', a node ('node-1') or a pod ('pod/NAMESPACE/NAME'), after --")
-    .passThroughOptions()
     .addOption(nameOption())
     .action(async (target: string, argv: readonly string[], flags: { readonly name: string }) => {
       process.exitCode = await sandboxExec(flags, target, argv);

@@ -178,12 +178,28 @@ function conflicting(theirs: JsonObject, ours: JsonObject, path: string): string
   return undefined;
 }
 
-function defaultPod(pod: KubeObject): KubeObject {
+/** Ports speak TCP unless they say otherwise. */
+function defaultPorts(podSpec: JsonObject): JsonObject {
+  const containers = listAt(podSpec, 'containers').map(container => {
+    if (!isObject(container) || !Array.isArray(container['ports'])) return container;
+    return { ...container, ports: container['ports'].map(port => (isObject(port) ? { protocol: 'TCP', ...port } : port)) };
+  });
+  return { ...podSpec, containers };
+}
+
+function withTemplatePorts(object: KubeObject): KubeObject {
+  const template = objectAt(object.spec, 'template');
+  return { ...object, spec: { ...object.spec, template: { ...template, spec: defaultPorts(objectAt(template, 'spec')) } } };
+}
+
+function defaultPod(given: KubeObject): KubeObject {
+  const pod: KubeObject = { ...given, spec: defaultPorts(given.spec ?? {}) };
   const spec: JsonObject = { restartPolicy: 'Always', terminationGracePeriodSeconds: 30, dnsPolicy: 'ClusterFirst', serviceAccountName: 'default', ...pod.spec };
   return { ...pod, spec, status: { phase: 'Pending', qosClass: 'BestEffort', ...pod.status } };
 }
 
-function defaultDeployment(deployment: KubeObject): KubeObject {
+function defaultDeployment(given: KubeObject): KubeObject {
+  const deployment = withTemplatePorts(given);
   const strategy = { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '25%', maxSurge: '25%' } };
   return { ...deployment, spec: { replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, strategy, ...deployment.spec } };
 }

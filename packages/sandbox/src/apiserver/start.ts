@@ -1,7 +1,7 @@
 /** Puts the API server and its controllers together. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parsePrefix } from '@ciliate/model';
+import { nthAddress, parsePrefix } from '@ciliate/model';
 import { ControllerManager } from '../controllers/manager.ts';
 import { checkRanges } from './allocation.ts';
 import { Registry } from './registry.ts';
@@ -48,7 +48,9 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   const server = new ApiServer({ kubeletDir: options.kubeletDir, tokens: options.tokens, ...(options.tls === undefined ? {} : { tls: options.tls }) }, modules);
   const caFile = options.tls?.clientCaFile;
   const rootCa = caFile !== undefined && existsSync(caFile) ? readFileSync(caFile, 'utf8') : '';
-  const manager = new ControllerManager({ advertise: options.advertise, advertisePort: options.advertisePort, rootCa }, modules);
+  const [firstRange] = ranges.serviceCidrs;
+  const kubernetesIP = firstRange === undefined ? '' : nthAddress(firstRange, 1);
+  const manager = new ControllerManager({ advertise: options.advertise, advertisePort: options.advertisePort, kubernetesIP, rootCa }, modules);
   manager.start();
   const ports: number[] = [];
   for (const where of options.listen) ports.push(await server.listen(where));

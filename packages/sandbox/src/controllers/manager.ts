@@ -12,6 +12,8 @@ export interface ManagerOptions {
   /** Addresses of the API server that pods can reach, and its port: the endpoints of the `kubernetes` service. */
   readonly advertise: readonly string[];
   readonly advertisePort: number;
+  /** ClusterIP of the `kubernetes` service: the first of the range, as certificates say. */
+  readonly kubernetesIP: string;
   /** Content of kube-root-ca.crt. */
   readonly rootCa: string;
 }
@@ -151,7 +153,7 @@ export class ControllerManager {
 
   #kubernetesService(): void {
     const metadata = { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } };
-    this.#client.ensure({ apiVersion: 'v1', kind: 'Service', metadata, spec: { type: 'ClusterIP', ports: [{ name: 'https', port: 443, targetPort: this.#options.advertisePort, protocol: 'TCP' }] } });
+    this.#client.ensure({ apiVersion: 'v1', kind: 'Service', metadata, spec: { type: 'ClusterIP', clusterIP: this.#options.kubernetesIP, ports: [{ name: 'https', port: 443, targetPort: this.#options.advertisePort, protocol: 'TCP' }] } });
     const address = this.#options.advertise.find(ip => !ip.includes(':'));
     if (address === undefined) return;
     this.#client.ensure({
