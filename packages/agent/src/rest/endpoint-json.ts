@@ -8,6 +8,8 @@ import {
   isIPv4,
   type LbRow,
   labelList,
+  prefixAddress,
+  type Tables,
 } from '@ciliate/model';
 import type { Endpoint, Identity, IpListEntry, Service, ServiceSpec } from '@ciliate/protocol';
 
@@ -84,12 +86,23 @@ export function serviceJson(frontend: FrontendRow, key: string, lb: LbRow | unde
   };
 }
 
-export function ipJson(row: IpcacheRow): IpListEntry {
+/** The pod behind a host prefix, of this node or another; undefined for everything else. */
+function podOf(tables: Tables, row: IpcacheRow): { readonly namespace: string; readonly name: string } | undefined {
+  const address = prefixAddress(row.prefix);
+  const local = tables.endpoints.by('address', address)[0];
+  if (row.source === 'endpoint' && local !== undefined && local.podName !== '') {
+    return { namespace: local.podNamespace, name: local.podName };
+  }
+  const remote = row.source === 'remote-endpoint' ? tables.remoteEndpoints.by('address', address)[0] : undefined;
+  return remote === undefined ? undefined : { namespace: remote.namespace, name: remote.name };
+}
+
+export function ipJson(row: IpcacheRow, tables: Tables): IpListEntry {
   const zero = row.value.tunnelEndpoint.every(byte => byte === 0);
   return {
     cidr: row.prefix,
     identity: row.value.identity,
     ...(zero ? {} : { hostIP: addressFromBytes(row.value.tunnelEndpoint) }),
-    metadata: { source: row.source },
+    metadata: { source: row.source, ...podOf(tables, row) },
   };
 }

@@ -38,7 +38,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     get('/v1/endpoint/*', ({ name }) => endpointJson(findEndpoint(context, name))),
     get(restPaths.identities, () => tables.identities.all().map(identityJson).sort(byId)),
     get('/v1/identity/*', ({ name }) => found(tables.identities.get(name), `identity ${name}`, identityJson)),
-    get(restPaths.ips, () => tables.ipcacheRows.all().map(ipJson)),
+    get(restPaths.ips, () => tables.ipcacheRows.all().map(row => ipJson(row, tables))),
     get(restPaths.services, () => services(context)),
     get('/v1/service/*', ({ name }) =>
       found(
@@ -47,10 +47,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
         item => item,
       ),
     ),
-    get(restPaths.nodes, () => ({
-      self: `${context.options['cluster-name']}/${context.nodeName}`,
-      'nodes-added': tables.nodes.all().map(row => nodeElement(row, context.options['cluster-name'])),
-    })),
+    get(restPaths.nodes, () => clusterNodes(context)),
     get(restPaths.maps, () => ({ maps: context.datapath.maps() })),
     get('/v1/map/*', ({ name }) =>
       found(
@@ -82,6 +79,12 @@ export function readRoutes(context: AgentContext): readonly Route[] {
 function healthz(context: AgentContext, brief: boolean): { readonly json: unknown } {
   const status = buildStatus(context);
   return { json: brief ? { cilium: status.cilium, ciliate: status.ciliate } : status };
+}
+
+/** 'nodes-added' is the field's name for the first answer of a series; `nodes` is the same list. */
+function clusterNodes({ options, nodeName, tables }: AgentContext): unknown {
+  const nodes = tables.nodes.all().map(row => nodeElement(row, options['cluster-name']));
+  return { self: `${options['cluster-name']}/${nodeName}`, nodes, 'nodes-added': nodes };
 }
 
 function findEndpoint(context: AgentContext, name: string): Parameters<typeof endpointJson>[0] {

@@ -84,7 +84,7 @@ function overall(context: AgentContext): Status {
   if (context.readyAfterMs() === undefined) return { state: 'Failure', msg: 'the agent is starting' };
   const degraded = context.degraded();
   const state: State = degraded.length === 0 ? 'Ok' : 'Warning';
-  return { state, msg: degraded.length === 0 ? `${context.version} (v${context.version})` : degraded.join('; ') };
+  return { state, ...(degraded.length === 0 ? {} : { msg: degraded.join('; ') }) };
 }
 
 function kubernetes(context: AgentContext): StatusResponse['kubernetes'] {
