@@ -96,7 +96,7 @@ function whatNext(layout: Layout): readonly string[] {
     'The sandbox is up. Try:',
     `  export KUBECONFIG=$(./ciliate sandbox kubeconfig${flag})`,
     '  kubectl get nodes -o wide',
-    '  kubectl create deployment my-nginx --image=nginx --replicas=2 --port=80',
+    '  kubectl create -f docs/examples/nginx.yaml',
     '  kubectl expose deployment my-nginx --type=NodePort --port=80',
     '  ./ciliate --node node-1 service list',
     `  ./ciliate sandbox exec${flag} outside -- curl -s 172.30.0.11:<nodeport>`,

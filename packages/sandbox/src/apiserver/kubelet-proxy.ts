@@ -17,7 +17,7 @@ function socketOf(directory: string, pod: KubeObject): string {
 }
 
 function containerOf(pod: KubeObject, query: URLSearchParams): string {
-  const names = listAt(pod, 'spec', 'containers').map(container => textAt(container, 'name'));
+  const names = ['containers', 'initContainers'].flatMap(list => listAt(pod, 'spec', list).map(container => textAt(container, 'name')));
   const wanted = query.get('container') ?? names[0] ?? '';
   if (!names.includes(wanted)) throw badRequest(`container ${wanted} is not valid for pod ${pod.metadata.name}: one of ${names.join(', ')}`);
   return wanted;
