@@ -49,6 +49,40 @@ describe('agent', { skip }, () => {
     assert.match(inPod('a', 'curl --silent --max-time 5 http://10.244.1.2:4240/hello'), new RegExp(node.name));
   });
 
+  test('a drop is counted by its reason and shown by monitor', async () => {
+    const lines: string[] = [];
+    const monitor = spawn('curl', [
+      '--silent',
+      '--no-buffer',
+      '--unix-socket',
+      node.socketPath,
+      'http://agent/v1/ciliate/monitor?type=drop',
+    ]);
+    monitor.stdout.on('data', chunk => lines.push(...String(chunk).split('\n')));
+    await delay(500);
+    inPod('a', 'ip addr add 192.0.2.99/32 dev eth0');
+    spawnSync('nsenter', [
+      `--net=/run/netns/${node.name}-a`,
+      'ping',
+      '-c',
+      '1',
+      '-W',
+      '1',
+      '-I',
+      '192.0.2.99',
+      '10.244.1.2',
+    ]);
+    inPod('a', 'ip addr del 192.0.2.99/32 dev eth0');
+    for (let tries = 0; tries < 50 && !lines.some(line => line.includes('192.0.2.99')); tries++) await delay(100);
+    monitor.kill();
+    assert.match(lines.join('\n'), /Invalid source ip.*192\.0\.2\.99 -> 10\.244\.1\.2/);
+    const drops = (await node.get('/v1/ciliate/drops')) as readonly {
+      readonly reasonName: string;
+      readonly packets: number;
+    }[];
+    assert.ok((drops.find(drop => drop.reasonName === 'Invalid source ip')?.packets ?? 0) >= 1);
+  });
+
   test('kill -9 and restart: no packet lost, programs and links are adopted as they are', async () => {
     const address = await addressOf('b', 'ipv4');
     const before = links();

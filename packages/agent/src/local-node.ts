@@ -75,7 +75,7 @@ export class LocalNode {
       healthAddresses: this.#health ? this.#healthAddresses : [],
     };
     this.#row = local;
-    if (podCIDRs.length > 0) this.#save(local);
+    if (podCIDRs.length > 0 && internalAddresses(local).length > 0) this.#save(local);
     return local;
   }
 

@@ -169,9 +169,9 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly
   ];
 }
 
-function endpointDevices({ netlink }: Datapath, tables: Tables): EndpointDevices {
+function endpointDevices({ netlink, options }: Datapath, tables: Tables): EndpointDevices {
   return {
-    create: spec => createEndpointDevice(netlink, spec),
+    create: spec => createEndpointDevice(netlink, { ...spec, deviceMtu: options.deviceMtu }),
     remove: row => removeEndpointDevice(netlink, row.device),
     survivors: rows => {
       const present = new Map(listLinks(netlink).map(link => [link.name, link.ifindex]));

@@ -2,7 +2,7 @@
 
 import { prefixContains, type Tables } from '@ciliate/model';
 import type { ReflectorHealth } from '@ciliate/sources';
-import type { LocalNode } from './local-node.ts';
+import { internalAddresses, type LocalNode } from './local-node.ts';
 
 /** Milliseconds that a start with known state waits for the API server. */
 const patience = 2000;
@@ -32,9 +32,13 @@ export class Readiness {
     return this.#readyAfterMs === undefined ? 'it is starting' : undefined;
   }
 
-  /** Resolves when this node has pod CIDRs: from the state on disk at once, else from the API server. */
+  /**
+   * Resolves when this node has pod CIDRs and addresses, which the programs' constants hold: from the state on disk at once,
+   * else from the API server. The kubelet creates the Node first and reports its addresses a moment later.
+   */
   localNode(signal: AbortSignal): Promise<void> {
-    return this.#until(() => this.#local.routers.length > 0, Number.POSITIVE_INFINITY, signal);
+    const known = (): boolean => this.#local.routers.length > 0 && internalAddresses(this.#local.row).length > 0;
+    return this.#until(known, Number.POSITIVE_INFINITY, signal);
   }
 
   /** Resolves when every source has delivered its first list, or the API server took too long: then we go on with what is known. */

@@ -29,7 +29,10 @@ export interface EndpointDeviceSpec {
   readonly netns: string;
   readonly addresses: readonly Address[];
   readonly routers: readonly Address[];
+  /** Of the pod's routes: what fits through the path to other nodes. */
   readonly mtu: number;
+  /** Of both ends: as large as what the node's own devices may bring in. */
+  readonly deviceMtu: number;
 }
 
 export interface EndpointDevice {
@@ -104,7 +107,7 @@ export function createEndpointDevice(socket: NetlinkSocket, spec: EndpointDevice
         name: device,
         mac: nodeMac,
         mtu: spec.mtu,
-        peer: { name: spec.containerDevice, mac, mtu: spec.mtu, netnsFd },
+        peer: { name: spec.containerDevice, mac, mtu: spec.deviceMtu, netnsFd },
       }),
     );
   } finally {
