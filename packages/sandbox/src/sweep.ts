@@ -55,7 +55,8 @@ export async function sweep(layout: Layout): Promise<void> {
   }
   rmSync(layout.directory, { recursive: true, force: true });
   removeIfEmpty('/run/ciliate');
-  await removeEmptyNetnsDirectory();
+  // Another sandbox may be about to put its namespaces there.
+  if (!existsSync('/run/ciliate')) await removeEmptyNetnsDirectory();
 }
 
 function removeIfEmpty(directory: string): void {

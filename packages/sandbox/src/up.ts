@@ -21,7 +21,9 @@ export async function sandboxUp(options: UpOptions, print: Print): Promise<numbe
     requireRoot('ciliate sandbox up');
     requireTools();
     requireDown(layout);
+    const interrupt = removeOnInterrupt(layout, print);
     await start(layout, options, stepPrinter(print));
+    interrupt.over();
     for (const line of whatNext(layout)) print(line);
     return options.detach === true ? 0 : await watch(layout, print);
   } catch (error) {
@@ -29,6 +31,27 @@ export async function sandboxUp(options: UpOptions, print: Print): Promise<numbe
     print(`error: ${error.message}`);
     return 1;
   }
+}
+
+/** Ctrl-C while it is being built: what there is goes, and so do we. */
+function removeOnInterrupt(layout: Layout, print: Print): { over(): void } {
+  const remove = (): void => {
+    print('interrupted: removing what was made …');
+    sweep(layout).then(
+      () => process.exit(130),
+      (error: unknown) => {
+        print(`error: ${String(error)}`);
+        process.exit(1);
+      },
+    );
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.once(signal, remove);
+  return {
+    over: () => {
+      for (const signal of signals) process.off(signal, remove);
+    },
+  };
 }
 
 function requireDown(layout: Layout): void {

@@ -1,11 +1,12 @@
 /** One container: a process in the pod's namespaces whose end is written to a file, so that it outlives the kubelet. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { removeCgroup } from '../host/cgroup.ts';
 import { readJson, writeJson } from '../state.ts';
 import { startTimeOf } from '../supervisor/report.ts';
 import { placed } from '../supervisor/spawn.ts';
+import { LogClock } from './log-clock.ts';
 import type { PodSandbox } from './pod-sandbox.ts';
 
 /** meta.json: the run of a container that is under way or was the last. */
@@ -40,6 +41,7 @@ export class Container {
   readonly #changed: () => void;
   #run: ContainerRun | undefined;
   #goneSince: number | undefined;
+  #clock = new LogClock('');
 
   constructor(name: string, sandbox: PodSandbox, changed: () => void) {
     this.name = name;
@@ -48,6 +50,7 @@ export class Container {
     this.#cgroup = join(sandbox.cgroup, `c-${name}`);
     this.#changed = changed;
     this.#run = readJson<ContainerRun>(join(this.#directory, 'meta.json'));
+    this.#clock = new LogClock(this.#run?.startedAt ?? '');
   }
 
   get run(): ContainerRun | undefined {
@@ -75,6 +78,7 @@ export class Container {
     const { previous: _, ...last } = this.#run ?? { attempt: -1, startedAt: '' };
     const attempt = last.attempt + 1;
     this.#save({ attempt, startedAt: new Date().toISOString(), ...(attempt === 0 ? {} : { previous: last }) });
+    this.#clock = new LogClock(this.#run?.startedAt ?? '');
     const log = openSync(containerLog(this.#sandbox.directory, this.name, attempt), 'a', 0o640);
     rmSync(containerLog(this.#sandbox.directory, this.name, attempt - 2), { force: true });
     const child = this.#spawn(launch, log);
@@ -93,9 +97,18 @@ export class Container {
     return spawn(command, args, { stdio: ['ignore', log, log], detached: true, env: launch.env });
   }
 
+  /** When the bytes of the current log were written. */
+  get clock(): LogClock {
+    return this.#clock;
+  }
+
   /** Looks whether it has ended; true when that is news. */
   observe(): boolean {
     if (this.#run === undefined || this.#run.exitCode !== undefined) return false;
+    this.#clock.saw(
+      sizeOf(containerLog(this.#sandbox.directory, this.name, this.#run.attempt)),
+      new Date().toISOString(),
+    );
     const text = readText(join(this.#directory, 'exit'));
     if (text === '' && !this.#vanished()) return false;
     this.#save({ ...this.#run, exitCode: text === '' ? 137 : Number(text), finishedAt: new Date().toISOString() });
@@ -143,5 +156,13 @@ function readText(path: string): string {
     return readFileSync(path, 'utf8').trim();
   } catch {
     return '';
+  }
+}
+
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
   }
 }

@@ -9,10 +9,16 @@ export interface LogOptions {
   readonly limitBytes: number | undefined;
 }
 
+export interface LogChunk {
+  /** Of its first byte in the log. */
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
+
 /**
  * Chunks of the file until its end; with `follow` until `ended` says that nothing more will be written and all is read.
  */
-export async function* readLog(path: string, options: LogOptions, ended: () => boolean): AsyncIterable<Buffer> {
+export async function* readLog(path: string, options: LogOptions, ended: () => boolean): AsyncIterable<LogChunk> {
   while (!existsSync(path)) {
     if (!options.follow || ended()) return;
     await delay(200);
@@ -24,7 +30,7 @@ export async function* readLog(path: string, options: LogOptions, ended: () => b
     const chunk = await readFrom(path, position, Math.min(left, 1 << 16));
     position += chunk.length;
     left -= chunk.length;
-    if (chunk.length > 0) yield chunk;
+    if (chunk.length > 0) yield { offset: position - chunk.length, bytes: chunk };
     else if (!options.follow || last) return;
     else await delay(200);
     if (left <= 0) return;

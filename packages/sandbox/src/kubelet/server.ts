@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { execProtocol } from '../apiserver/kubelet-protocol.ts';
 import { containerLog } from './container.ts';
 import { runExec } from './exec-session.ts';
+import { Stamper } from './log-clock.ts';
 import { readLog } from './log-reader.ts';
 import type { PodWorker } from './pod-worker.ts';
 
@@ -97,9 +98,11 @@ async function sendLog(url: URL, response: ServerResponse, modules: ServerModule
   response.writeHead(200, { 'content-type': 'text/plain' });
   response.flushHeaders();
   const ended = (): boolean => !container.running || container.run?.attempt !== attempt || response.destroyed;
+  let stamper: Stamper | undefined;
   for await (const chunk of readLog(containerLog(sandbox.directory, name, attempt), options, ended)) {
     if (response.destroyed) return;
-    response.write(chunk);
+    stamper ??= query.get('timestamps') === 'true' ? new Stamper(container.clock, chunk.offset) : undefined;
+    response.write(stamper?.stamp(chunk.bytes, new Date().toISOString()) ?? chunk.bytes);
   }
   response.end();
 }

@@ -51,7 +51,12 @@ function apiServer(layout: Layout, state: SandboxState, cgroup: string): Process
       ...['--listen', `${state.api.host}:${state.api.port}`],
       ...['--tls-cert-file', at('server.crt'), '--tls-private-key-file', at('server.key')],
       ...['--client-ca-file', at('ca.crt'), '--token-file', at('token')],
-      ...['--service-cidrs', serviceCidrs.join(','), '--pod-cidrs', podCidrs.join(',')],
+      ...[
+        '--service-cidrs',
+        serviceCidrs.join(','),
+        '--pod-cidrs',
+        state.ipam === 'kubernetes' ? podCidrs.join(',') : '',
+      ],
       ...['--kubelet-dir', layout.directory, '--data-dir', join(layout.directory, 'apiserver')],
     ],
     cgroup,
