@@ -42,7 +42,7 @@ export function readJson<T>(path: string): T | undefined {
 
 /** Written beside and renamed: a reader never sees half of it. */
 export function writeJson(path: string, value: unknown): void {
-  writeFileSync(`${path}.new`, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
+  writeFileSync(`${path}.new`, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o644 });
   renameSync(`${path}.new`, path);
 }
 
