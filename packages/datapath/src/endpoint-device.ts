@@ -106,7 +106,7 @@ export function createEndpointDevice(socket: NetlinkSocket, spec: EndpointDevice
       createVeth({
         name: device,
         mac: nodeMac,
-        mtu: spec.mtu,
+        mtu: spec.deviceMtu,
         peer: { name: spec.containerDevice, mac, mtu: spec.deviceMtu, netnsFd },
       }),
     );

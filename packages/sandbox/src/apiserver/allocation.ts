@@ -134,7 +134,7 @@ function nodePorts(service: KubeObject, others: readonly KubeObject[], ranges: R
     const base = {
       ...objectAt([port], 0),
       protocol,
-      targetPort: (port as JsonObject)['targetPort'] ?? numberAt(port, 'port'),
+      targetPort: (port as JsonObject).targetPort ?? numberAt(port, 'port'),
     };
     const asked = numberAt(port, 'nodePort');
     if (!wants) return Object.fromEntries(Object.entries(base).filter(([key]) => key !== 'nodePort'));

@@ -3,7 +3,7 @@ import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { encodeFrame, ExecChannel, type ExecExit, execProtocol, frameDecoder } from './kubelet-protocol.ts';
+import { ExecChannel, type ExecExit, encodeFrame, execProtocol, frameDecoder } from './kubelet-protocol.ts';
 import { type KubeObject, listAt, textAt } from './object.ts';
 import { ApiError, badRequest } from './status.ts';
 
@@ -17,20 +17,31 @@ function socketOf(directory: string, pod: KubeObject): string {
 }
 
 function containerOf(pod: KubeObject, query: URLSearchParams): string {
-  const names = ['containers', 'initContainers'].flatMap(list => listAt(pod, 'spec', list).map(container => textAt(container, 'name')));
+  const names = ['containers', 'initContainers'].flatMap(list =>
+    listAt(pod, 'spec', list).map(container => textAt(container, 'name')),
+  );
   const wanted = query.get('container') ?? names[0] ?? '';
-  if (!names.includes(wanted)) throw badRequest(`container ${wanted} is not valid for pod ${pod.metadata.name}: one of ${names.join(', ')}`);
+  if (!names.includes(wanted))
+    throw badRequest(`container ${wanted} is not valid for pod ${pod.metadata.name}: one of ${names.join(', ')}`);
   return wanted;
 }
 
 const pathOf = (kind: string, pod: KubeObject, query: URLSearchParams): string =>
   `/${kind}/${pod.metadata.namespace ?? ''}/${pod.metadata.name}/${containerOf(pod, query)}?${query}`;
 
-export function proxyLogs(directory: string, pod: KubeObject, query: URLSearchParams, response: ServerResponse): void {
-  const call = request({ socketPath: socketOf(directory, pod), path: pathOf('containerLogs', pod, query), method: 'GET' }, answer => {
-    response.writeHead(answer.statusCode ?? 500, { 'content-type': 'text/plain' });
-    answer.pipe(response);
-  });
+export function proxyLogs(
+  directory: string,
+  pod: KubeObject,
+  query: URLSearchParams,
+  response: ServerResponse,
+): undefined {
+  const call = request(
+    { socketPath: socketOf(directory, pod), path: pathOf('containerLogs', pod, query), method: 'GET' },
+    answer => {
+      response.writeHead(answer.statusCode ?? 500, { 'content-type': 'text/plain' });
+      answer.pipe(response);
+    },
+  );
   response.on('close', () => call.destroy());
   call.on('error', error => {
     if (!response.headersSent) response.writeHead(502, { 'content-type': 'text/plain' });
@@ -41,7 +52,8 @@ export function proxyLogs(directory: string, pod: KubeObject, query: URLSearchPa
 
 const webSockets = new WebSocketServer({
   noServer: true,
-  handleProtocols: offered => ['v5.channel.k8s.io', 'v4.channel.k8s.io'].find(protocol => offered.has(protocol)) ?? false,
+  handleProtocols: offered =>
+    ['v5.channel.k8s.io', 'v4.channel.k8s.io'].find(protocol => offered.has(protocol)) ?? false,
 });
 
 function exitStatus(exit: ExecExit): object {
@@ -80,12 +92,24 @@ function joinStreams(client: WebSocket, kubelet: Duplex): void {
   client.on('close', () => kubelet.destroy());
 }
 
-export function proxyExec(directory: string, pod: KubeObject, query: URLSearchParams, incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
+export function proxyExec(
+  directory: string,
+  pod: KubeObject,
+  query: URLSearchParams,
+  incoming: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): undefined {
   if (incoming.headers.upgrade?.toLowerCase() !== 'websocket') {
     throw new ApiError(400, 'BadRequest', 'exec needs WebSockets: use kubectl 1.30 or newer');
   }
   const headers = { connection: 'Upgrade', upgrade: execProtocol };
-  const call = request({ socketPath: socketOf(directory, pod), path: pathOf('exec', pod, query), method: 'POST', headers });
+  const call = request({
+    socketPath: socketOf(directory, pod),
+    path: pathOf('exec', pod, query),
+    method: 'POST',
+    headers,
+  });
   call.on('upgrade', (_answer, kubelet) => {
     webSockets.handleUpgrade(incoming, socket, head, client => joinStreams(client, kubelet));
   });
@@ -100,6 +124,8 @@ export function proxyExec(directory: string, pod: KubeObject, query: URLSearchPa
     });
     answer.on('end', () => fail(text.trim() || 'the kubelet refused'));
   });
-  call.on('error', error => fail(`the kubelet of ${textAt(pod, 'spec', 'nodeName')} does not answer: ${error.message}`));
+  call.on('error', error =>
+    fail(`the kubelet of ${textAt(pod, 'spec', 'nodeName')} does not answer: ${error.message}`),
+  );
   call.end();
 }

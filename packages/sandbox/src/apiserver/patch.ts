@@ -27,15 +27,15 @@ type Items = readonly JsonObject[];
 function mergeKey(field: string, items: readonly Json[]): string | undefined {
   if (!items.every(isObject)) return undefined;
   return mergeKeys[field]?.find(key =>
-    items.every(item => isObject(item) && (item[key] !== undefined || item['$patch'] !== undefined)),
+    items.every(item => isObject(item) && (item[key] !== undefined || item.$patch !== undefined)),
   );
 }
 
 function mergeList(field: string, current: readonly Json[], patch: readonly Json[]): readonly Json[] {
   const key = mergeKey(field, patch);
   if (setLists.has(field)) return [...new Set([...current, ...patch])];
-  if (key === undefined || patch.some(item => isObject(item) && item['$patch'] === 'replace')) {
-    return patch.filter(item => !(isObject(item) && item['$patch'] === 'replace'));
+  if (key === undefined || patch.some(item => isObject(item) && item.$patch === 'replace')) {
+    return patch.filter(item => !(isObject(item) && item.$patch === 'replace'));
   }
   const result = [...(current as Items)];
   for (const item of patch as Items) {
@@ -43,11 +43,11 @@ function mergeList(field: string, current: readonly Json[], patch: readonly Json
       existing =>
         sameJson(existing[key], item[key]) &&
         (field !== 'ports' ||
-          existing['protocol'] === undefined ||
-          item['protocol'] === undefined ||
-          existing['protocol'] === item['protocol']),
+          existing.protocol === undefined ||
+          item.protocol === undefined ||
+          existing.protocol === item.protocol),
     );
-    if (item['$patch'] === 'delete') {
+    if (item.$patch === 'delete') {
       if (index >= 0) result.splice(index, 1);
     } else if (index >= 0) {
       result[index] = strategicMerge(result[index] ?? {}, item);
@@ -69,8 +69,7 @@ function ordered(list: readonly Json[], order: readonly Json[], field: string): 
 }
 
 export function strategicMerge(current: JsonObject, patch: JsonObject): JsonObject {
-  if (patch['$patch'] === 'replace')
-    return Object.fromEntries(Object.entries(patch).filter(([key]) => key !== '$patch'));
+  if (patch.$patch === 'replace') return Object.fromEntries(Object.entries(patch).filter(([key]) => key !== '$patch'));
   const result: Record<string, Json | undefined> = { ...current };
   for (const [name, value] of Object.entries(patch)) {
     const directive = /^\$(deleteFromPrimitiveList|setElementOrder|retainKeys)(?:\/(.+))?$/.exec(name);

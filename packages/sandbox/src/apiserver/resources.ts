@@ -36,11 +36,13 @@ export class Resources {
     const content: unknown = body.trimStart().startsWith('{') ? JSON.parse(body) : parse(body);
     if (!isObject(content)) throw badRequest('the body is no object');
     const metadata = objectAt(content, 'metadata');
-    const given = metadata['namespace'];
-    if (resource.namespaced && given !== undefined && given !== namespace) throw badRequest(`the namespace of the provided object does not match the namespace sent on the request`);
-    const generate = metadata['generateName'];
+    const given = metadata.namespace;
+    if (resource.namespaced && given !== undefined && given !== namespace)
+      throw badRequest(`the namespace of the provided object does not match the namespace sent on the request`);
+    const generate = metadata.generateName;
     const suffix = Math.random().toString(36).slice(2, 7).padEnd(5, 'x');
-    const name = typeof metadata['name'] === 'string' ? metadata['name'] : typeof generate === 'string' ? `${generate}${suffix}` : '';
+    const name =
+      typeof metadata.name === 'string' ? metadata.name : typeof generate === 'string' ? `${generate}${suffix}` : '';
     return {
       ...content,
       apiVersion: apiVersionOf(resource),
@@ -70,7 +72,11 @@ export class Resources {
     if (!resource.namespaced || namespaces === undefined) return;
     const namespace = this.#store.require(namespaces, undefined, object.metadata.namespace ?? 'default');
     if (namespace.metadata.deletionTimestamp !== undefined) {
-      throw new ApiError(403, 'Forbidden', `unable to create new content in namespace ${namespace.metadata.name} because it is being terminated`);
+      throw new ApiError(
+        403,
+        'Forbidden',
+        `unable to create new content in namespace ${namespace.metadata.name} because it is being terminated`,
+      );
     }
   }
 
@@ -81,52 +87,100 @@ export class Resources {
     const version = resourceVersion === undefined ? {} : { resourceVersion };
     const merged: KubeObject =
       subresource === 'status'
-        ? { ...before, metadata: { ...before.metadata, ...version }, ...(object.status === undefined ? {} : { status: object.status }) }
+        ? {
+            ...before,
+            metadata: { ...before.metadata, ...version },
+            ...(object.status === undefined ? {} : { status: object.status }),
+          }
         : { ...object, ...(resource.hasStatus && before.status !== undefined ? { status: before.status } : {}) };
     const prepared = subresource === 'status' ? merged : this.#prepared(resource, merged, before);
     return dryRun ? prepared : this.#store.update(resource, prepared);
   }
 
-  patch(resource: Resource, namespace: string | undefined, name: string, contentType: string, body: string, subresource: string, dryRun: boolean): KubeObject {
+  patch(
+    resource: Resource,
+    namespace: string | undefined,
+    name: string,
+    contentType: string,
+    body: string,
+    subresource: string,
+    dryRun: boolean,
+  ): KubeObject {
     const before = this.#store.require(resource, namespace, name);
     const current = before as unknown as JsonObject;
     const patch: Json = JSON.parse(body);
     const patched = ((): Json => {
       if (contentType.includes('json-patch')) return jsonPatch(current, Array.isArray(patch) ? (patch as never) : []);
-      if (contentType.includes('strategic') && resource.columns === undefined) return strategicMerge(current, isObject(patch) ? patch : {});
+      if (contentType.includes('strategic') && resource.columns === undefined)
+        return strategicMerge(current, isObject(patch) ? patch : {});
       return mergePatch(current, patch);
     })();
     const asked = at(patch, 'metadata', 'resourceVersion');
     const object = patched as unknown as KubeObject;
-    const metadata = { ...object.metadata, name, ...(before.metadata.namespace === undefined ? {} : { namespace: before.metadata.namespace }) };
-    const free = { ...metadata, resourceVersion: asked === undefined ? (before.metadata.resourceVersion ?? '') : String(asked) };
+    const metadata = {
+      ...object.metadata,
+      name,
+      ...(before.metadata.namespace === undefined ? {} : { namespace: before.metadata.namespace }),
+    };
+    const free = {
+      ...metadata,
+      resourceVersion: asked === undefined ? (before.metadata.resourceVersion ?? '') : String(asked),
+    };
     return this.update(resource, { ...object, metadata: free }, subresource, dryRun);
   }
 
   /** Server-side apply: what this manager named before and no longer does is removed; another manager's value needs force. */
-  apply(resource: Resource, namespace: string | undefined, name: string, body: string, manager: string, force: boolean, dryRun: boolean): KubeObject {
+  apply(
+    resource: Resource,
+    namespace: string | undefined,
+    name: string,
+    body: string,
+    manager: string,
+    force: boolean,
+    dryRun: boolean,
+  ): KubeObject {
     const config = this.parse(resource, body, namespace);
     const wanted = stripMeta({ ...config, metadata: { ...config.metadata, name } } as unknown as JsonObject);
     const before = this.#store.get(resource, namespace, name);
     if (before === undefined) {
-      return this.create(resource, withManager({ ...config, metadata: { ...config.metadata, name } }, manager, wanted), dryRun);
+      return this.create(
+        resource,
+        withManager({ ...config, metadata: { ...config.metadata, name } }, manager, wanted),
+        dryRun,
+      );
     }
     const managers = managersOf(before);
     if (!force) rejectConflicts(resource, before, managers, manager, wanted);
     const kept = withoutDropped(before as unknown as JsonObject, managers[manager] ?? {}, wanted);
     const merged = strategicMerge(kept, wanted) as unknown as KubeObject;
-    return this.update(resource, withManager({ ...merged, metadata: { ...merged.metadata, resourceVersion: before.metadata.resourceVersion ?? '' } }, manager, wanted), '', dryRun);
+    return this.update(
+      resource,
+      withManager(
+        { ...merged, metadata: { ...merged.metadata, resourceVersion: before.metadata.resourceVersion ?? '' } },
+        manager,
+        wanted,
+      ),
+      '',
+      dryRun,
+    );
   }
 
   /** Pods on a node end when their kubelet says so; what has finalizers ends with the last of them. */
   delete(resource: Resource, object: KubeObject, options: JsonObject): KubeObject {
-    const grace = options['gracePeriodSeconds'] === undefined ? (resource.kind === 'Pod' ? numberAt(object, 'spec', 'terminationGracePeriodSeconds') || 30 : 0) : numberAt(options, 'gracePeriodSeconds');
+    const grace =
+      options.gracePeriodSeconds === undefined
+        ? resource.kind === 'Pod'
+          ? numberAt(object, 'spec', 'terminationGracePeriodSeconds') || 30
+          : 0
+        : numberAt(options, 'gracePeriodSeconds');
     const uid = at(options, 'preconditions', 'uid');
-    if (uid !== undefined && uid !== object.metadata.uid) throw conflict(resource, object.metadata.name, `Precondition failed: UID in precondition: ${String(uid)}`);
+    if (uid !== undefined && uid !== object.metadata.uid)
+      throw conflict(resource, object.metadata.name, `Precondition failed: UID in precondition: ${String(uid)}`);
     const onNode = resource.kind === 'Pod' && at(object, 'spec', 'nodeName') !== undefined && grace > 0;
     const isNamespace = resource.kind === 'Namespace' && listAt(object, 'spec', 'finalizers').length > 0;
     if (onNode || isNamespace || (object.metadata.finalizers ?? []).length > 0) {
-      if (object.metadata.deletionTimestamp !== undefined && grace >= (object.metadata.deletionGracePeriodSeconds ?? 0)) return object;
+      if (object.metadata.deletionTimestamp !== undefined && grace >= (object.metadata.deletionGracePeriodSeconds ?? 0))
+        return object;
       return this.#store.markDeleted(resource, object, grace);
     }
     return this.#store.remove(resource, object);
@@ -134,23 +188,51 @@ export class Resources {
 }
 
 function stripMeta(config: JsonObject): JsonObject {
-  const metadata = Object.fromEntries(Object.entries(objectAt(config, 'metadata')).filter(([key]) => !['managedFields', 'resourceVersion', 'uid', 'creationTimestamp', 'generation', 'name', 'namespace'].includes(key)));
-  return { ...Object.fromEntries(Object.entries(config).filter(([key]) => !['status', 'apiVersion', 'kind'].includes(key))), metadata };
+  const metadata = Object.fromEntries(
+    Object.entries(objectAt(config, 'metadata')).filter(
+      ([key]) =>
+        !['managedFields', 'resourceVersion', 'uid', 'creationTimestamp', 'generation', 'name', 'namespace'].includes(
+          key,
+        ),
+    ),
+  );
+  return {
+    ...Object.fromEntries(Object.entries(config).filter(([key]) => !['status', 'apiVersion', 'kind'].includes(key))),
+    metadata,
+  };
 }
 
 /** What each manager applied, kept in the object's managedFields as plain configuration. */
 function managersOf(object: KubeObject): Readonly<Record<string, JsonObject>> {
   const entries = Array.isArray(object.metadata.managedFields) ? object.metadata.managedFields : [];
-  return Object.fromEntries(entries.flatMap(entry => (isObject(entry) ? [[String(entry['manager']), objectAt(entry, 'fieldsV1', lastApplied)]] : [])));
+  return Object.fromEntries(
+    entries.flatMap(entry =>
+      isObject(entry) ? [[String(entry.manager), objectAt(entry, 'fieldsV1', lastApplied)]] : [],
+    ),
+  );
 }
 
 function withManager(object: KubeObject, manager: string, wanted: JsonObject): KubeObject {
-  const others = Array.isArray(object.metadata.managedFields) ? object.metadata.managedFields.filter(entry => !isObject(entry) || entry['manager'] !== manager) : [];
-  const entry: JsonObject = { manager, operation: 'Apply', apiVersion: object.apiVersion, fieldsType: 'FieldsV1', fieldsV1: { [lastApplied]: wanted } };
+  const others = Array.isArray(object.metadata.managedFields)
+    ? object.metadata.managedFields.filter(entry => !isObject(entry) || entry.manager !== manager)
+    : [];
+  const entry: JsonObject = {
+    manager,
+    operation: 'Apply',
+    apiVersion: object.apiVersion,
+    fieldsType: 'FieldsV1',
+    fieldsV1: { [lastApplied]: wanted },
+  };
   return { ...object, metadata: { ...object.metadata, managedFields: [...others, entry] } };
 }
 
-function rejectConflicts(resource: Resource, before: KubeObject, managers: Readonly<Record<string, JsonObject>>, manager: string, wanted: JsonObject): void {
+function rejectConflicts(
+  resource: Resource,
+  before: KubeObject,
+  managers: Readonly<Record<string, JsonObject>>,
+  manager: string,
+  wanted: JsonObject,
+): void {
   for (const [other, fields] of Object.entries(managers)) {
     if (other === manager) continue;
     const path = conflicting(fields, wanted, '');
@@ -181,30 +263,54 @@ function conflicting(theirs: JsonObject, ours: JsonObject, path: string): string
 /** Ports speak TCP unless they say otherwise. */
 function defaultPorts(podSpec: JsonObject): JsonObject {
   const containers = listAt(podSpec, 'containers').map(container => {
-    if (!isObject(container) || !Array.isArray(container['ports'])) return container;
-    return { ...container, ports: container['ports'].map(port => (isObject(port) ? { protocol: 'TCP', ...port } : port)) };
+    if (!isObject(container) || !Array.isArray(container.ports)) return container;
+    return { ...container, ports: container.ports.map(port => (isObject(port) ? { protocol: 'TCP', ...port } : port)) };
   });
   return { ...podSpec, containers };
 }
 
 function withTemplatePorts(object: KubeObject): KubeObject {
   const template = objectAt(object.spec, 'template');
-  return { ...object, spec: { ...object.spec, template: { ...template, spec: defaultPorts(objectAt(template, 'spec')) } } };
+  return {
+    ...object,
+    spec: { ...object.spec, template: { ...template, spec: defaultPorts(objectAt(template, 'spec')) } },
+  };
 }
 
 function defaultPod(given: KubeObject): KubeObject {
   const pod: KubeObject = { ...given, spec: defaultPorts(given.spec ?? {}) };
-  const spec: JsonObject = { restartPolicy: 'Always', terminationGracePeriodSeconds: 30, dnsPolicy: 'ClusterFirst', serviceAccountName: 'default', ...pod.spec };
+  const spec: JsonObject = {
+    restartPolicy: 'Always',
+    terminationGracePeriodSeconds: 30,
+    dnsPolicy: 'ClusterFirst',
+    serviceAccountName: 'default',
+    ...pod.spec,
+  };
   return { ...pod, spec, status: { phase: 'Pending', qosClass: 'BestEffort', ...pod.status } };
 }
 
 function defaultDeployment(given: KubeObject): KubeObject {
   const deployment = withTemplatePorts(given);
   const strategy = { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '25%', maxSurge: '25%' } };
-  return { ...deployment, spec: { replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, strategy, ...deployment.spec } };
+  return {
+    ...deployment,
+    spec: { replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, strategy, ...deployment.spec },
+  };
 }
 
 function establishedCrd(crd: KubeObject): KubeObject {
-  const condition = (type: string): JsonObject => ({ type, status: 'True', reason: 'InitialNamesAccepted', message: 'accepted' });
-  return { ...crd, status: { acceptedNames: objectAt(crd.spec, 'names'), conditions: [condition('NamesAccepted'), condition('Established')], storedVersions: [] } };
+  const condition = (type: string): JsonObject => ({
+    type,
+    status: 'True',
+    reason: 'InitialNamesAccepted',
+    message: 'accepted',
+  });
+  return {
+    ...crd,
+    status: {
+      acceptedNames: objectAt(crd.spec, 'names'),
+      conditions: [condition('NamesAccepted'), condition('Established')],
+      storedVersions: [],
+    },
+  };
 }

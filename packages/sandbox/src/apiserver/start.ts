@@ -45,12 +45,22 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   const registry = new Registry();
   const resources = new Resources({ store, registry, ranges });
   const modules = { store, registry, resources };
-  const server = new ApiServer({ kubeletDir: options.kubeletDir, tokens: options.tokens, ...(options.tls === undefined ? {} : { tls: options.tls }) }, modules);
+  const server = new ApiServer(
+    {
+      kubeletDir: options.kubeletDir,
+      tokens: options.tokens,
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
+    },
+    modules,
+  );
   const caFile = options.tls?.clientCaFile;
   const rootCa = caFile !== undefined && existsSync(caFile) ? readFileSync(caFile, 'utf8') : '';
   const [firstRange] = ranges.serviceCidrs;
   const kubernetesIP = firstRange === undefined ? '' : nthAddress(firstRange, 1);
-  const manager = new ControllerManager({ advertise: options.advertise, advertisePort: options.advertisePort, kubernetesIP, rootCa }, modules);
+  const manager = new ControllerManager(
+    { advertise: options.advertise, advertisePort: options.advertisePort, kubernetesIP, rootCa },
+    modules,
+  );
   manager.start();
   const ports: number[] = [];
   for (const where of options.listen) ports.push(await server.listen(where));

@@ -209,7 +209,7 @@ const printers: Readonly<Record<string, readonly Cell[]>> = {
   endpoints: [nameCell, cell('Endpoints', endpointsText), ageCell],
   endpointslices: [
     nameCell,
-    cell('AddressType', slice => String(slice['addressType'] ?? '')),
+    cell('AddressType', slice => String(slice.addressType ?? '')),
     cell(
       'Ports',
       slice =>
@@ -224,7 +224,7 @@ const printers: Readonly<Record<string, readonly Cell[]>> = {
   configmaps: [nameCell, cell('Data', object => Object.keys(objectAt(object, 'data')).length), ageCell],
   secrets: [
     nameCell,
-    cell('Type', object => String(object['type'] ?? 'Opaque')),
+    cell('Type', object => String(object.type ?? 'Opaque')),
     cell('Data', object => Object.keys(objectAt(object, 'data')).length),
     ageCell,
   ],
@@ -238,15 +238,15 @@ const printers: Readonly<Record<string, readonly Cell[]>> = {
   customresourcedefinitions: [nameCell, cell('Created At', object => object.metadata.creationTimestamp ?? '')],
   events: [
     cell('Last Seen', event =>
-      age(String(event['lastTimestamp'] ?? event['eventTime'] ?? event.metadata.creationTimestamp ?? '')),
+      age(String(event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? '')),
     ),
-    cell('Type', event => String(event['type'] ?? '')),
-    cell('Reason', event => String(event['reason'] ?? '')),
+    cell('Type', event => String(event.type ?? '')),
+    cell('Reason', event => String(event.reason ?? '')),
     cell(
       'Object',
       event => `${textAt(event, 'involvedObject', 'kind').toLowerCase()}/${textAt(event, 'involvedObject', 'name')}`,
     ),
-    cell('Message', event => String(event['message'] ?? '')),
+    cell('Message', event => String(event.message ?? '')),
   ],
 };
 

@@ -71,7 +71,7 @@ function specErrors(resource: Resource, object: KubeObject): readonly FieldError
     case 'daemonsets':
     case 'statefulsets':
       return [
-        ...(object.spec?.['selector'] === undefined ? [{ field: 'spec.selector', message: 'Required value' }] : []),
+        ...(object.spec?.selector === undefined ? [{ field: 'spec.selector', message: 'Required value' }] : []),
         ...containerErrors('spec.template.spec.containers', listAt(object, 'spec', 'template', 'spec', 'containers')),
       ];
     default:

@@ -35,7 +35,9 @@ try {
     nodePorts: [min, max],
     kubeletDir: values['kubelet-dir'],
     ...(values['data-dir'] === undefined ? {} : { dataDir: values['data-dir'] }),
-    ...(cert === undefined || key === undefined ? {} : { tls: { certFile: cert, keyFile: key, ...(ca === undefined ? {} : { clientCaFile: ca }) } }),
+    ...(cert === undefined || key === undefined
+      ? {}
+      : { tls: { certFile: cert, keyFile: key, ...(ca === undefined ? {} : { clientCaFile: ca }) } }),
     tokens: tokenFile === undefined ? [] : [readFileSync(tokenFile, 'utf8').trim()],
     advertise: values['advertise-address'],
     advertisePort: Number(values['advertise-port']),

@@ -66,14 +66,37 @@ export class Client {
   }
 
   namespacedKinds(): readonly string[] {
-    return [...new Set(this.#modules.registry.all().filter(resource => resource.namespaced).map(resource => resource.kind))];
+    return [
+      ...new Set(
+        this.#modules.registry
+          .all()
+          .filter(resource => resource.namespaced)
+          .map(resource => resource.kind),
+      ),
+    ];
   }
 }
 
 export function isOwnedBy(object: KubeObject, owner: KubeObject): boolean {
-  return (object.metadata.ownerReferences ?? []).some(reference => reference.uid === owner.metadata.uid && reference.controller === true);
+  return (object.metadata.ownerReferences ?? []).some(
+    reference => reference.uid === owner.metadata.uid && reference.controller === true,
+  );
 }
 
-export function ownerReference(owner: KubeObject): { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly uid: string; readonly controller: true; readonly blockOwnerDeletion: true } {
-  return { apiVersion: owner.apiVersion, kind: owner.kind, name: owner.metadata.name, uid: owner.metadata.uid ?? '', controller: true, blockOwnerDeletion: true };
+export function ownerReference(owner: KubeObject): {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly controller: true;
+  readonly blockOwnerDeletion: true;
+} {
+  return {
+    apiVersion: owner.apiVersion,
+    kind: owner.kind,
+    name: owner.metadata.name,
+    uid: owner.metadata.uid ?? '',
+    controller: true,
+    blockOwnerDeletion: true,
+  };
 }

@@ -16,23 +16,32 @@ interface Port extends JsonObject {
 
 /** The pod's port behind a service port: a number, or the name that each pod may give another number. */
 function targetPort(pod: KubeObject, servicePort: unknown): number | undefined {
-  const target = (servicePort as JsonObject)['targetPort'] ?? numberAt(servicePort, 'port');
+  const target = (servicePort as JsonObject).targetPort ?? numberAt(servicePort, 'port');
   if (typeof target === 'number') return target;
   if (/^\d+$/.test(String(target))) return Number(target);
   const protocol = textAt(servicePort, 'protocol') || 'TCP';
   const ports = listAt(pod, 'spec', 'containers').flatMap(container => listAt(container, 'ports'));
-  const found = ports.find(port => textAt(port, 'name') === String(target) && (textAt(port, 'protocol') || 'TCP') === protocol);
+  const found = ports.find(
+    port => textAt(port, 'name') === String(target) && (textAt(port, 'protocol') || 'TCP') === protocol,
+  );
   return found === undefined ? undefined : numberAt(found, 'containerPort');
 }
 
 function portsOf(service: KubeObject, pod: KubeObject): readonly Port[] {
   return listAt(service, 'spec', 'ports').flatMap(port => {
     const number = targetPort(pod, port);
-    return number === undefined ? [] : [{ name: textAt(port, 'name'), port: number, protocol: textAt(port, 'protocol') || 'TCP' }];
+    return number === undefined
+      ? []
+      : [{ name: textAt(port, 'name'), port: number, protocol: textAt(port, 'protocol') || 'TCP' }];
   });
 }
 
-function endpointOf(service: KubeObject, pod: KubeObject, address: string, zones: ReadonlyMap<string, string>): JsonObject {
+function endpointOf(
+  service: KubeObject,
+  pod: KubeObject,
+  address: string,
+  zones: ReadonlyMap<string, string>,
+): JsonObject {
   const terminating = pod.metadata.deletionTimestamp !== undefined;
   const serving = isReady(pod);
   const always = textAt(service, 'spec', 'publishNotReadyAddresses') === 'true';
@@ -43,7 +52,12 @@ function endpointOf(service: KubeObject, pod: KubeObject, address: string, zones
     conditions: { ready: always || (serving && !terminating), serving: always || serving, terminating },
     nodeName,
     ...(zone === '' ? {} : { zone }),
-    targetRef: { kind: 'Pod', namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
+    targetRef: {
+      kind: 'Pod',
+      namespace: pod.metadata.namespace ?? '',
+      name: pod.metadata.name,
+      uid: pod.metadata.uid ?? '',
+    },
   };
 }
 
@@ -52,7 +66,12 @@ function podAddress(pod: KubeObject, family: string): string | undefined {
   return all.find(ip => ip.includes(':') === (family === 'IPv6'));
 }
 
-function slicesOf(service: KubeObject, pods: readonly KubeObject[], family: string, zones: ReadonlyMap<string, string>): readonly KubeObject[] {
+function slicesOf(
+  service: KubeObject,
+  pods: readonly KubeObject[],
+  family: string,
+  zones: ReadonlyMap<string, string>,
+): readonly KubeObject[] {
   const groups = new Map<string, { readonly ports: readonly Port[]; readonly endpoints: JsonObject[] }>();
   for (const pod of pods) {
     const address = podAddress(pod, family);
@@ -86,35 +105,70 @@ function slicesOf(service: KubeObject, pods: readonly KubeObject[], family: stri
 }
 
 function endpointsOf(service: KubeObject, pods: readonly KubeObject[]): KubeObject {
-  const family = textAt(listAt(service, 'spec', 'ipFamilies')[0] === undefined ? {} : { f: listAt(service, 'spec', 'ipFamilies')[0] }, 'f') || 'IPv4';
+  const family =
+    textAt(
+      listAt(service, 'spec', 'ipFamilies')[0] === undefined ? {} : { f: listAt(service, 'spec', 'ipFamilies')[0] },
+      'f',
+    ) || 'IPv4';
   const addresses = pods.filter(isReady).flatMap(pod => {
     const ip = podAddress(pod, family);
-    return ip === undefined ? [] : [{ ip, nodeName: textAt(pod, 'spec', 'nodeName'), targetRef: { kind: 'Pod', namespace: pod.metadata.namespace ?? '', name: pod.metadata.name } }];
+    return ip === undefined
+      ? []
+      : [
+          {
+            ip,
+            nodeName: textAt(pod, 'spec', 'nodeName'),
+            targetRef: { kind: 'Pod', namespace: pod.metadata.namespace ?? '', name: pod.metadata.name },
+          },
+        ];
   });
   const [first] = pods;
   const subsets = addresses.length === 0 || first === undefined ? [] : [{ addresses, ports: portsOf(service, first) }];
-  return { apiVersion: 'v1', kind: 'Endpoints', metadata: { name: service.metadata.name, namespace: service.metadata.namespace ?? 'default', labels: service.metadata.labels ?? {} }, subsets };
+  return {
+    apiVersion: 'v1',
+    kind: 'Endpoints',
+    metadata: {
+      name: service.metadata.name,
+      namespace: service.metadata.namespace ?? 'default',
+      labels: service.metadata.labels ?? {},
+    },
+    subsets,
+  };
 }
 
 function put(client: Client, wanted: KubeObject): void {
   const before = client.get(wanted.kind, wanted.metadata.namespace, wanted.metadata.name);
   if (before === undefined) client.create(wanted);
-  else if (!sameJson([before['endpoints'], before['ports'], before['subsets']], [wanted['endpoints'], wanted['ports'], wanted['subsets']])) client.replace({ ...before, ...wanted, metadata: before.metadata });
+  else if (
+    !sameJson([before.endpoints, before.ports, before.subsets], [wanted.endpoints, wanted.ports, wanted.subsets])
+  )
+    client.replace({ ...before, ...wanted, metadata: before.metadata });
 }
 
 export function syncEndpoints(client: Client, service: KubeObject): void {
   const selector = Object.entries(objectAt(service, 'spec', 'selector'));
   const { name, namespace } = service.metadata;
   if (selector.length === 0 || textAt(service, 'spec', 'type') === 'ExternalName') return;
-  const zones = new Map(client.list('Node').map(node => [node.metadata.name, node.metadata.labels?.['topology.kubernetes.io/zone'] ?? '']));
+  const zones = new Map(
+    client.list('Node').map(node => [node.metadata.name, node.metadata.labels?.['topology.kubernetes.io/zone'] ?? '']),
+  );
   const pods = client
     .list('Pod', namespace)
-    .filter(pod => selector.every(([key, value]) => pod.metadata.labels?.[key] === value) && textAt(pod, 'status', 'podIP') !== '' && !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase')))
+    .filter(
+      pod =>
+        selector.every(([key, value]) => pod.metadata.labels?.[key] === value) &&
+        textAt(pod, 'status', 'podIP') !== '' &&
+        !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase')),
+    )
     .toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name));
-  const wanted = listAt(service, 'spec', 'ipFamilies').flatMap(family => slicesOf(service, pods, String(family), zones));
+  const wanted = listAt(service, 'spec', 'ipFamilies').flatMap(family =>
+    slicesOf(service, pods, String(family), zones),
+  );
   const names = new Set(wanted.map(slice => slice.metadata.name));
   for (const slice of wanted) put(client, slice);
-  const mine = client.list('EndpointSlice', namespace).filter(slice => slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager);
+  const mine = client
+    .list('EndpointSlice', namespace)
+    .filter(slice => slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager);
   for (const slice of mine) if (!names.has(slice.metadata.name)) client.remove(slice);
   put(client, endpointsOf(service, pods));
 }
@@ -122,7 +176,8 @@ export function syncEndpoints(client: Client, service: KubeObject): void {
 export function removeEndpoints(client: Client, service: KubeObject): void {
   const { name, namespace } = service.metadata;
   for (const slice of client.list('EndpointSlice', namespace)) {
-    if (slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager) client.remove(slice);
+    if (slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager)
+      client.remove(slice);
   }
   const endpoints = client.get('Endpoints', namespace, name);
   if (endpoints !== undefined) client.remove(endpoints);

@@ -43,7 +43,13 @@ export class ControllerManager {
 
   start(): void {
     for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) {
-      this.#client.ensure({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { 'kubernetes.io/metadata.name': name } }, spec: { finalizers: ['kubernetes'] }, status: { phase: 'Active' } });
+      this.#client.ensure({
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name, labels: { 'kubernetes.io/metadata.name': name } },
+        spec: { finalizers: ['kubernetes'] },
+        status: { phase: 'Active' },
+      });
     }
     for (const namespace of this.#client.list('Namespace')) this.#furnish(namespace);
     this.#kubernetesService();
@@ -73,7 +79,10 @@ export class ControllerManager {
         syncs[kind]?.(this.#client, object);
       } catch (error) {
         // A conflict means that something newer is queued already; the rest is told and tried at the next change.
-        if (!(error instanceof ApiError && error.httpCode === 409)) process.stderr.write(`${kind} ${namespace ?? ''}/${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+        if (!(error instanceof ApiError && error.httpCode === 409))
+          process.stderr.write(
+            `${kind} ${namespace ?? ''}/${name}: ${error instanceof Error ? error.message : String(error)}\n`,
+          );
       }
     }
   }
@@ -96,7 +105,8 @@ export class ControllerManager {
   #podChanged(pod: KubeObject): void {
     for (const service of this.#client.list('Service', pod.metadata.namespace)) {
       const selector = Object.entries(objectAt(service, 'spec', 'selector'));
-      if (selector.length > 0 && selector.every(([key, value]) => pod.metadata.labels?.[key] === value)) this.#enqueue(service);
+      if (selector.length > 0 && selector.every(([key, value]) => pod.metadata.labels?.[key] === value))
+        this.#enqueue(service);
     }
   }
 
@@ -117,10 +127,20 @@ export class ControllerManager {
     setTimeout(() => {
       if (this.#client.get('Namespace', undefined, name) === undefined) return;
       this.#client.ensure({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } });
-      this.#client.ensure({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kube-root-ca.crt', namespace: name }, data: { 'ca.crt': this.#options.rootCa } });
+      this.#client.ensure({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'kube-root-ca.crt', namespace: name },
+        data: { 'ca.crt': this.#options.rootCa },
+      });
       const stored = this.#client.get('Namespace', undefined, name);
       if (stored !== undefined && listAt(stored, 'spec', 'finalizers').length === 0) {
-        this.#client.replace({ ...stored, metadata: { ...stored.metadata, labels: { ...stored.metadata.labels, 'kubernetes.io/metadata.name': name } }, spec: { finalizers: ['kubernetes'] }, status: { phase: 'Active' } });
+        this.#client.replace({
+          ...stored,
+          metadata: { ...stored.metadata, labels: { ...stored.metadata.labels, 'kubernetes.io/metadata.name': name } },
+          spec: { finalizers: ['kubernetes'] },
+          status: { phase: 'Active' },
+        });
       }
     }, 0);
   }
@@ -145,15 +165,29 @@ export class ControllerManager {
     for (const kind of this.#client.kinds()) {
       for (const object of this.#client.list(kind, namespace)) {
         const references = object.metadata.ownerReferences ?? [];
-        if (!references.some(reference => reference.uid === uid) || object.metadata.deletionTimestamp !== undefined) continue;
+        if (!references.some(reference => reference.uid === uid) || object.metadata.deletionTimestamp !== undefined)
+          continue;
         if (references.every(reference => reference.uid === uid)) this.#client.delete(object);
       }
     }
   }
 
   #kubernetesService(): void {
-    const metadata = { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } };
-    this.#client.ensure({ apiVersion: 'v1', kind: 'Service', metadata, spec: { type: 'ClusterIP', clusterIP: this.#options.kubernetesIP, ports: [{ name: 'https', port: 443, targetPort: this.#options.advertisePort, protocol: 'TCP' }] } });
+    const metadata = {
+      name: 'kubernetes',
+      namespace: 'default',
+      labels: { component: 'apiserver', provider: 'kubernetes' },
+    };
+    this.#client.ensure({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata,
+      spec: {
+        type: 'ClusterIP',
+        clusterIP: this.#options.kubernetesIP,
+        ports: [{ name: 'https', port: 443, targetPort: this.#options.advertisePort, protocol: 'TCP' }],
+      },
+    });
     const address = this.#options.advertise.find(ip => !ip.includes(':'));
     if (address === undefined) return;
     this.#client.ensure({
@@ -186,7 +220,16 @@ export class ControllerManager {
     const conditions = listAt(node, 'status', 'conditions');
     const ready = conditions.find(condition => textAt(condition, 'type') === 'Ready');
     if (textAt(ready, 'status') === 'Unknown') return;
-    const unknown = { type: 'Ready', status: 'Unknown', reason: 'NodeStatusUnknown', message: 'Kubelet stopped posting node status.', lastTransitionTime: new Date().toISOString() };
-    this.#client.replace({ ...node, status: { ...node.status, conditions: [...conditions.filter(condition => condition !== ready), unknown] } });
+    const unknown = {
+      type: 'Ready',
+      status: 'Unknown',
+      reason: 'NodeStatusUnknown',
+      message: 'Kubelet stopped posting node status.',
+      lastTransitionTime: new Date().toISOString(),
+    };
+    this.#client.replace({
+      ...node,
+      status: { ...node.status, conditions: [...conditions.filter(condition => condition !== ready), unknown] },
+    });
   }
 }

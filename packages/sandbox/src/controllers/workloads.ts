@@ -7,16 +7,23 @@ const revisionKey = 'deployment.kubernetes.io/revision';
 const hashKey = 'pod-template-hash';
 
 export function isReady(pod: KubeObject): boolean {
-  return listAt(pod, 'status', 'conditions').some(condition => textAt(condition, 'type') === 'Ready' && textAt(condition, 'status') === 'True');
+  return listAt(pod, 'status', 'conditions').some(
+    condition => textAt(condition, 'type') === 'Ready' && textAt(condition, 'status') === 'True',
+  );
 }
 
 const isGoing = (object: KubeObject): boolean => object.metadata.deletionTimestamp !== undefined;
 const hasEnded = (pod: KubeObject): boolean => ['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase'));
 
-function podFrom(owner: KubeObject, name: { readonly name: string } | { readonly generateName: string }, extra: JsonObject = {}): KubeObject {
+function podFrom(
+  owner: KubeObject,
+  name: { readonly name: string } | { readonly generateName: string },
+  extra: JsonObject = {},
+): KubeObject {
   const template = objectAt(owner.spec, 'template');
   const metadata = objectAt(template, 'metadata');
-  const generated = 'generateName' in name ? `${name.generateName}${Math.random().toString(36).slice(2, 7).padEnd(5, '0')}` : name.name;
+  const generated =
+    'generateName' in name ? `${name.generateName}${Math.random().toString(36).slice(2, 7).padEnd(5, '0')}` : name.name;
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -38,7 +45,11 @@ function setStatus(client: Client, object: KubeObject, status: JsonObject): void
 
 /** Which pods go first: those not ready, then the youngest. */
 function expendable(pods: readonly KubeObject[]): readonly KubeObject[] {
-  return pods.toSorted((a, b) => Number(isReady(a)) - Number(isReady(b)) || (b.metadata.creationTimestamp ?? '').localeCompare(a.metadata.creationTimestamp ?? ''));
+  return pods.toSorted(
+    (a, b) =>
+      Number(isReady(a)) - Number(isReady(b)) ||
+      (b.metadata.creationTimestamp ?? '').localeCompare(a.metadata.creationTimestamp ?? ''),
+  );
 }
 
 export function syncReplicaSet(client: Client, set: KubeObject): void {
@@ -48,14 +59,24 @@ export function syncReplicaSet(client: Client, set: KubeObject): void {
   for (const pod of owned.filter(pod => hasEnded(pod) && !isGoing(pod))) client.delete(pod);
   const pods = owned.filter(pod => !isGoing(pod) && !hasEnded(pod));
   const wanted = numberAt(set, 'spec', 'replicas');
-  for (let missing = wanted - pods.length; missing > 0; missing -= 1) client.create(podFrom(set, { generateName: `${set.metadata.name}-` }));
+  for (let missing = wanted - pods.length; missing > 0; missing -= 1)
+    client.create(podFrom(set, { generateName: `${set.metadata.name}-` }));
   for (const pod of expendable(pods).slice(0, Math.max(0, pods.length - wanted))) client.delete(pod);
   const ready = pods.filter(isReady).length;
-  setStatus(client, set, { replicas: Math.min(pods.length, wanted), readyReplicas: ready, availableReplicas: ready, fullyLabeledReplicas: pods.length, observedGeneration: set.metadata.generation ?? 1 });
+  setStatus(client, set, {
+    replicas: Math.min(pods.length, wanted),
+    readyReplicas: ready,
+    availableReplicas: ready,
+    fullyLabeledReplicas: pods.length,
+    observedGeneration: set.metadata.generation ?? 1,
+  });
 }
 
 function templateHash(deployment: KubeObject): string {
-  return createHash('sha256').update(JSON.stringify(objectAt(deployment.spec, 'template'))).digest('hex').slice(0, 10);
+  return createHash('sha256')
+    .update(JSON.stringify(objectAt(deployment.spec, 'template')))
+    .digest('hex')
+    .slice(0, 10);
 }
 
 function newReplicaSet(deployment: KubeObject, hash: string, replicas: number, revision: number): KubeObject {
@@ -89,12 +110,12 @@ function share(value: unknown, replicas: number, up: boolean): number {
   return up ? Math.ceil(exact) : Math.floor(exact);
 }
 
-function scaleTo(client: Client, set: KubeObject, replicas: number): void {
+function scaleTo(client: Client, set: KubeObject, replicas: number): undefined {
   if (numberAt(set, 'spec', 'replicas') !== replicas) client.replace({ ...set, spec: { ...set.spec, replicas } });
 }
 
 /** One step of a rolling update; readiness of pods calls for the next. */
-function roll(client: Client, deployment: KubeObject, current: KubeObject, old: readonly KubeObject[]): void {
+function roll(client: Client, deployment: KubeObject, current: KubeObject, old: readonly KubeObject[]): undefined {
   const wanted = numberAt(deployment, 'spec', 'replicas');
   const strategy = objectAt(deployment.spec, 'strategy');
   const recreate = textAt(strategy, 'type') === 'Recreate';
@@ -105,7 +126,8 @@ function roll(client: Client, deployment: KubeObject, current: KubeObject, old: 
   const running = old.reduce((sum, set) => sum + size(set), 0);
   if (running === 0) return scaleTo(client, current, wanted);
   const living = old.reduce((sum, set) => sum + numberAt(set, 'status', 'replicas'), 0);
-  if (!recreate || living === 0) scaleTo(client, current, Math.min(wanted, Math.max(size(current), wanted + spare - running)));
+  if (!recreate || living === 0)
+    scaleTo(client, current, Math.min(wanted, Math.max(size(current), wanted + spare - running)));
   const ready = [current, ...old].reduce((sum, set) => sum + numberAt(set, 'status', 'readyReplicas'), 0);
   let removable = recreate ? running : ready - (wanted - unavailable);
   for (const set of old) {
@@ -118,9 +140,18 @@ function roll(client: Client, deployment: KubeObject, current: KubeObject, old: 
 
 function condition(type: string, on: boolean, reason: string, before: KubeObject): JsonObject {
   const status = on ? 'True' : 'False';
-  const old = listAt(before, 'status', 'conditions').find(entry => textAt(entry, 'type') === type && textAt(entry, 'status') === status);
+  const old = listAt(before, 'status', 'conditions').find(
+    entry => textAt(entry, 'type') === type && textAt(entry, 'status') === status,
+  );
   const now = new Date().toISOString();
-  return { type, status, reason, message: reason, lastUpdateTime: textAt(old, 'lastUpdateTime') || now, lastTransitionTime: textAt(old, 'lastTransitionTime') || now };
+  return {
+    type,
+    status,
+    reason,
+    message: reason,
+    lastUpdateTime: textAt(old, 'lastUpdateTime') || now,
+    lastTransitionTime: textAt(old, 'lastTransitionTime') || now,
+  };
 }
 
 export function syncDeployment(client: Client, deployment: KubeObject): void {
@@ -131,7 +162,16 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
   const name = `${deployment.metadata.name}-${hash}`;
   const wanted = numberAt(deployment, 'spec', 'replicas');
   const revision = Math.max(0, ...sets.map(set => Number(set.metadata.annotations?.[revisionKey] ?? 0)));
-  const current = sets.find(set => set.metadata.name === name) ?? client.create(newReplicaSet(deployment, hash, sets.some(set => numberAt(set, 'spec', 'replicas') > 0) ? 0 : wanted, revision + 1));
+  const current =
+    sets.find(set => set.metadata.name === name) ??
+    client.create(
+      newReplicaSet(
+        deployment,
+        hash,
+        sets.some(set => numberAt(set, 'spec', 'replicas') > 0) ? 0 : wanted,
+        revision + 1,
+      ),
+    );
   const old = sets.filter(set => set.metadata.name !== name);
   if (textAt(deployment, 'spec', 'paused') !== 'true') roll(client, deployment, current, old);
   const fresh = client.get('ReplicaSet', namespace, name) ?? current;
@@ -142,7 +182,10 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
   const complete = updated === wanted && available >= wanted && sum('replicas') === wanted;
   const stored = client.get('Deployment', namespace, deployment.metadata.name);
   if (stored === undefined) return;
-  const annotations = { ...stored.metadata.annotations, [revisionKey]: fresh.metadata.annotations?.[revisionKey] ?? '1' };
+  const annotations = {
+    ...stored.metadata.annotations,
+    [revisionKey]: fresh.metadata.annotations?.[revisionKey] ?? '1',
+  };
   client.replace({
     ...stored,
     metadata: { ...stored.metadata, annotations },
@@ -154,7 +197,12 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
       availableReplicas: available,
       unavailableReplicas: Math.max(0, wanted - available),
       conditions: [
-        condition('Available', available >= wanted - share(at(stored.spec, 'strategy', 'rollingUpdate', 'maxUnavailable'), wanted, false), 'MinimumReplicasAvailable', stored),
+        condition(
+          'Available',
+          available >= wanted - share(at(stored.spec, 'strategy', 'rollingUpdate', 'maxUnavailable'), wanted, false),
+          'MinimumReplicasAvailable',
+          stored,
+        ),
         condition('Progressing', true, complete ? 'NewReplicaSetAvailable' : 'ReplicaSetUpdated', stored),
       ],
     },
@@ -165,7 +213,9 @@ export function syncDaemonSet(client: Client, set: KubeObject): void {
   if (isGoing(set)) return;
   const pods = client.list('Pod', set.metadata.namespace).filter(pod => isOwnedBy(pod, set) && !isGoing(pod));
   const wanted = Object.entries(objectAt(set.spec, 'template', 'spec', 'nodeSelector'));
-  const nodes = client.list('Node').filter(node => wanted.every(([key, value]) => node.metadata.labels?.[key] === value));
+  const nodes = client
+    .list('Node')
+    .filter(node => wanted.every(([key, value]) => node.metadata.labels?.[key] === value));
   for (const node of nodes) {
     if (!pods.some(pod => textAt(pod, 'spec', 'nodeName') === node.metadata.name)) {
       client.create(podFrom(set, { generateName: `${set.metadata.name}-` }, { nodeName: node.metadata.name }));
@@ -195,12 +245,33 @@ export function syncStatefulSet(client: Client, set: KubeObject): void {
   for (let index = 0; index < wanted; index += 1) {
     const pod = pods.find(candidate => ordinal(candidate) === index);
     if (pod === undefined) {
-      const made = podFrom(set, { name: `${set.metadata.name}-${index}` }, { hostname: `${set.metadata.name}-${index}`, subdomain: textAt(set.spec, 'serviceName') });
-      client.create({ ...made, metadata: { ...made.metadata, labels: { ...made.metadata.labels, 'statefulset.kubernetes.io/pod-name': made.metadata.name, 'apps.kubernetes.io/pod-index': String(index) } } });
+      const made = podFrom(
+        set,
+        { name: `${set.metadata.name}-${index}` },
+        { hostname: `${set.metadata.name}-${index}`, subdomain: textAt(set.spec, 'serviceName') },
+      );
+      client.create({
+        ...made,
+        metadata: {
+          ...made.metadata,
+          labels: {
+            ...made.metadata.labels,
+            'statefulset.kubernetes.io/pod-name': made.metadata.name,
+            'apps.kubernetes.io/pod-index': String(index),
+          },
+        },
+      });
     }
     if ((pod === undefined || !isReady(pod)) && textAt(set.spec, 'podManagementPolicy') !== 'Parallel') break;
   }
   for (const pod of pods) if (ordinal(pod) >= wanted && !isGoing(pod)) client.delete(pod);
   const ready = pods.filter(pod => isReady(pod) && !isGoing(pod)).length;
-  setStatus(client, set, { replicas: pods.length, readyReplicas: ready, currentReplicas: pods.length, updatedReplicas: pods.length, availableReplicas: ready, observedGeneration: set.metadata.generation ?? 1 });
+  setStatus(client, set, {
+    replicas: pods.length,
+    readyReplicas: ready,
+    currentReplicas: pods.length,
+    updatedReplicas: pods.length,
+    availableReplicas: ready,
+    observedGeneration: set.metadata.generation ?? 1,
+  });
 }
