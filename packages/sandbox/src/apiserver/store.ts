@@ -15,9 +15,12 @@ export interface StoreEvent {
   readonly version: number;
 }
 
-type Bucket = Map<string, KubeObject>;
+/** By name in a namespace ('' for what has none). */
+type Bucket = Map<string, Map<string, KubeObject>>;
 
 const historySize = 4096;
+/** A crash loses what was not yet on disk; versions that were given out for it must not be given again. */
+const restartGap = 100_000;
 
 export class Store {
   readonly #buckets = new Map<string, Bucket>();
@@ -25,6 +28,12 @@ export class Store {
   readonly #emitter = new EventEmitter();
   readonly #file: string | undefined;
   #version = 1;
+  /** The newest change of a bucket that its history no longer has. */
+  readonly #forgotten = new Map<string, number>();
+  /** Changes up to here are not in the history: watches from before are told to list again. */
+  #floor = 0;
+  /** uid of an owner → what names it, by 'bucket namespace/name'. */
+  readonly #owned = new Map<string, Map<string, KubeObject>>();
   #saving: NodeJS.Timeout | undefined;
 
   constructor(file?: string) {
@@ -40,12 +49,37 @@ export class Store {
   #load(file: string): void {
     const saved: { readonly version: number; readonly buckets: Readonly<Record<string, readonly KubeObject[]>> } =
       JSON.parse(readFileSync(file, 'utf8'));
-    this.#version = saved.version;
-    for (const [name, objects] of Object.entries(saved.buckets)) {
-      this.#buckets.set(
-        name,
-        new Map(objects.map(object => [this.#key(object.metadata.namespace, object.metadata.name), object])),
-      );
+    this.#version = saved.version + restartGap;
+    this.#floor = this.#version;
+    for (const [name, objects] of Object.entries(saved.buckets)) for (const object of objects) this.#put(name, object);
+  }
+
+  #put(bucketName: string, object: KubeObject): void {
+    const { namespace = '', name } = object.metadata;
+    const bucket = this.#buckets.get(bucketName) ?? new Map();
+    this.#buckets.set(bucketName, bucket);
+    const inside = bucket.get(namespace) ?? new Map();
+    bucket.set(namespace, inside);
+    this.#forgetOwners(bucketName, inside.get(name));
+    inside.set(name, object);
+    for (const { uid } of object.metadata.ownerReferences ?? []) {
+      const dependents = this.#owned.get(uid) ?? new Map();
+      this.#owned.set(uid, dependents.set(`${bucketName} ${namespace}/${name}`, object));
+    }
+  }
+
+  #drop(bucketName: string, { metadata }: KubeObject): void {
+    const inside = this.#buckets.get(bucketName)?.get(metadata.namespace ?? '');
+    this.#forgetOwners(bucketName, inside?.get(metadata.name));
+    inside?.delete(metadata.name);
+    if (inside?.size === 0) this.#buckets.get(bucketName)?.delete(metadata.namespace ?? '');
+  }
+
+  #forgetOwners(bucketName: string, object: KubeObject | undefined): void {
+    for (const { uid } of object?.metadata.ownerReferences ?? []) {
+      const dependents = this.#owned.get(uid);
+      dependents?.delete(`${bucketName} ${object?.metadata.namespace ?? ''}/${object?.metadata.name}`);
+      if (dependents?.size === 0) this.#owned.delete(uid);
     }
   }
 
@@ -61,7 +95,9 @@ export class Store {
     this.#saving = undefined;
     if (this.#file === undefined) return;
     mkdirSync(dirname(this.#file), { recursive: true });
-    const buckets = Object.fromEntries([...this.#buckets].map(([name, bucket]) => [name, [...bucket.values()]]));
+    const buckets = Object.fromEntries(
+      [...this.#buckets].map(([name, bucket]) => [name, [...bucket.values()].flatMap(inside => [...inside.values()])]),
+    );
     writeFileSync(`${this.#file}.new`, JSON.stringify({ version: this.#version, buckets }));
     renameSync(`${this.#file}.new`, this.#file);
   }
@@ -71,19 +107,9 @@ export class Store {
     return `${resource.group}/${resource.plural}`;
   }
 
-  #key(namespace: string | undefined, name: string): string {
-    return `${namespace ?? ''}/${name}`;
-  }
-
-  #bucket(resource: Resource): Bucket {
-    const name = this.#name(resource);
-    const found = this.#buckets.get(name) ?? new Map();
-    this.#buckets.set(name, found);
-    return found;
-  }
-
   get(resource: Resource, namespace: string | undefined, name: string): KubeObject | undefined {
-    return this.#bucket(resource).get(this.#key(resource.namespaced ? namespace : undefined, name));
+    const bucket = this.#buckets.get(this.#name(resource));
+    return bucket?.get(resource.namespaced ? (namespace ?? '') : '')?.get(name);
   }
 
   require(resource: Resource, namespace: string | undefined, name: string): KubeObject {
@@ -93,8 +119,15 @@ export class Store {
   }
 
   list(resource: Resource, namespace?: string): readonly KubeObject[] {
-    const all = [...this.#bucket(resource).values()];
-    return namespace === undefined ? all : all.filter(object => object.metadata.namespace === namespace);
+    const bucket = this.#buckets.get(this.#name(resource));
+    if (bucket === undefined) return [];
+    if (namespace !== undefined) return [...(bucket.get(namespace)?.values() ?? [])];
+    return [...bucket.values()].flatMap(inside => [...inside.values()]);
+  }
+
+  /** What names an object of this uid among its owners. */
+  dependents(uid: string): readonly KubeObject[] {
+    return [...(this.#owned.get(uid)?.values() ?? [])];
   }
 
   #publish(
@@ -105,14 +138,17 @@ export class Store {
   ): KubeObject {
     this.#version += 1;
     const stamped: KubeObject = { ...object, metadata: { ...object.metadata, resourceVersion: String(this.#version) } };
-    const key = this.#key(stamped.metadata.namespace, stamped.metadata.name);
-    if (type === 'DELETED') this.#bucket(resource).delete(key);
-    else this.#bucket(resource).set(key, stamped);
-    const event: StoreEvent = { type, object: stamped, before, version: this.#version };
     const name = this.#name(resource);
+    if (type === 'DELETED') this.#drop(name, stamped);
+    else this.#put(name, stamped);
+    const event: StoreEvent = { type, object: stamped, before, version: this.#version };
     const history = this.#history.get(name) ?? [];
     history.push(event);
-    if (history.length > historySize) history.splice(0, history.length - historySize);
+    // Trimmed by half, not one by one: moving 4,096 entries for every change would cost more than the change.
+    if (history.length >= 2 * historySize) {
+      this.#forgotten.set(name, history[historySize - 1]?.version ?? 0);
+      history.splice(0, historySize);
+    }
     this.#history.set(name, history);
     this.#save();
     this.#emitter.emit(name, event);
@@ -193,8 +229,8 @@ export class Store {
   /** Every change after `version`, then those to come. Throws 410 when some of them are forgotten. */
   watch(resource: Resource, version: number, listener: (event: StoreEvent) => void): () => void {
     const history = this.#history.get(this.#name(resource)) ?? [];
-    const oldest = history.length === historySize ? (history[0]?.version ?? 0) : 0;
-    if (version > 0 && (version < oldest - 1 || version > this.#version))
+    const oldest = Math.max(this.#floor, this.#forgotten.get(this.#name(resource)) ?? 0);
+    if (version > 0 && (version < oldest || version > this.#version))
       throw gone(`too old resource version: ${version} (${this.#version})`);
     for (const event of history) if (event.version > version) listener(event);
     const name = this.#name(resource);

@@ -61,8 +61,9 @@ export class Client {
     this.#modules.store.remove(this.#resource(object.kind), object);
   }
 
-  kinds(): readonly string[] {
-    return this.#modules.registry.all().map(resource => resource.kind);
+  /** What names an object of this uid among its owners. */
+  dependents(uid: string): readonly KubeObject[] {
+    return this.#modules.store.dependents(uid);
   }
 
   namespacedKinds(): readonly string[] {

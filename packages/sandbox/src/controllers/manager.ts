@@ -161,14 +161,11 @@ export class ControllerManager {
 
   /** What named the removed object as owner goes with it. */
   #collectOrphans(owner: KubeObject): void {
-    const { uid, namespace } = owner.metadata;
-    for (const kind of this.#client.kinds()) {
-      for (const object of this.#client.list(kind, namespace)) {
-        const references = object.metadata.ownerReferences ?? [];
-        if (!references.some(reference => reference.uid === uid) || object.metadata.deletionTimestamp !== undefined)
-          continue;
-        if (references.every(reference => reference.uid === uid)) this.#client.delete(object);
-      }
+    const { uid = '' } = owner.metadata;
+    for (const object of this.#client.dependents(uid)) {
+      if (object.metadata.deletionTimestamp !== undefined) continue;
+      if ((object.metadata.ownerReferences ?? []).every(reference => reference.uid === uid))
+        this.#client.delete(object);
     }
   }
 
