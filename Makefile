@@ -48,8 +48,12 @@ test: build ## Every check and every test (needs root); ends with "N passed, N f
 conformance: build ## The conformance drivers alone
 	$(NODE) tools/test.ts conformance
 
-bench: build ## Every benchmark, side by side, into bench/results
+bench: build build/bench/load ## Every benchmark, side by side, into bench/results
 	$(NODE) bench/run.ts
+
+build/bench/load: bench/load/load.c
+	@mkdir -p $(@D)
+	gcc -O2 -Wall -Wextra -Werror -o $@ $<
 
 lint: setup
 	npm run lint && npm run check-deps
