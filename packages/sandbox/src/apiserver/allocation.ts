@@ -34,7 +34,50 @@ export function checkRanges(ranges: Ranges): void {
 
 const familyOf = (address: Address | Prefix): string => (isIPv4(address) ? 'IPv4' : 'IPv6');
 
-function freeAddress(range: Prefix, used: ReadonlySet<string>): Address {
+/** Cluster addresses and node ports of services other than the one in question. */
+export interface Taken {
+  readonly hasAddress: (address: string) => boolean;
+  /** 'PORT/PROTOCOL' */
+  readonly hasPort: (port: string) => boolean;
+}
+
+/** Who has which address and node port; kept up with every change, because 30,000 services are too many to look through. */
+export class ServiceIndex {
+  readonly #addresses = new Map<string, string>();
+  readonly #ports = new Map<string, string>();
+
+  #key(service: KubeObject): string {
+    return `${service.metadata.namespace ?? ''}/${service.metadata.name}`;
+  }
+
+  add(service: KubeObject): void {
+    const key = this.#key(service);
+    for (const address of listAt(service, 'spec', 'clusterIPs'))
+      if (address !== 'None') this.#addresses.set(String(address), key);
+    for (const port of nodePortsOf(service)) this.#ports.set(port, key);
+  }
+
+  remove(service: KubeObject): void {
+    for (const address of listAt(service, 'spec', 'clusterIPs')) this.#addresses.delete(String(address));
+    for (const port of nodePortsOf(service)) this.#ports.delete(port);
+  }
+
+  takenByOthers(service: KubeObject): Taken {
+    const key = this.#key(service);
+    return {
+      hasAddress: address => (this.#addresses.get(address) ?? key) !== key,
+      hasPort: port => (this.#ports.get(port) ?? key) !== key,
+    };
+  }
+}
+
+function nodePortsOf(service: KubeObject): readonly string[] {
+  return listAt(service, 'spec', 'ports')
+    .filter(port => numberAt(port, 'nodePort') !== 0)
+    .map(port => `${numberAt(port, 'nodePort')}/${textAt(port, 'protocol') || 'TCP'}`);
+}
+
+function freeAddress(range: Prefix, used: Taken): Address {
   const size = prefixSize(range);
   const span = Number(size > 65_536n ? 65_536n : size) - 2;
   const start = Math.floor(Math.random() * span);
@@ -42,7 +85,7 @@ function freeAddress(range: Prefix, used: ReadonlySet<string>): Address {
     const offset = 1 + ((start + tried) % span);
     const address = nthAddress(range, offset);
     // The first sixteen are left to those who ask for a certain one, such as cluster DNS.
-    if ((offset > 16 || span < 64) && !used.has(address)) return address;
+    if ((offset > 16 || span < 64) && !used.hasAddress(address)) return address;
   }
   throw invalid('Service', '', [
     { field: 'spec.clusterIPs', message: `no address is free in ${range}: use a larger --service-cidrs` },
@@ -64,12 +107,7 @@ function wantedFamilies(spec: JsonObject, ranges: Ranges): readonly string[] {
   return dual ? [first, ...all.filter(family => family !== first)] : [first];
 }
 
-function checkGiven(
-  service: KubeObject,
-  given: readonly string[],
-  used: ReadonlySet<string>,
-  ranges: Ranges,
-): readonly FieldError[] {
+function checkGiven(service: KubeObject, given: readonly string[], used: Taken, ranges: Ranges): readonly FieldError[] {
   return given.flatMap((text, index): readonly FieldError[] => {
     const field = `spec.clusterIPs[${index}]`;
     const address = tryParseAddress(text);
@@ -82,7 +120,7 @@ function checkGiven(
         },
       ];
     }
-    return used.has(address)
+    return used.hasAddress(address)
       ? [
           {
             field,
@@ -93,7 +131,7 @@ function checkGiven(
   });
 }
 
-function clusterIPs(service: KubeObject, others: readonly KubeObject[], ranges: Ranges): JsonObject {
+function clusterIPs(service: KubeObject, used: Taken, ranges: Ranges): JsonObject {
   const spec = objectAt(service, 'spec');
   const type = textAt(spec, 'type') || 'ClusterIP';
   if (type === 'ExternalName') return {};
@@ -104,7 +142,6 @@ function clusterIPs(service: KubeObject, others: readonly KubeObject[], ranges: 
   if (single === 'None') return { ...common, clusterIP: 'None', clusterIPs: ['None'] };
   const list = listAt(spec, 'clusterIPs').map(String);
   const given = list.length > 0 ? list : single === '' ? [] : [single];
-  const used = new Set(others.flatMap(other => listAt(other, 'spec', 'clusterIPs').map(String)));
   const errors = checkGiven(service, given, used, ranges);
   if (errors.length > 0) throw invalid('Service', service.metadata.name, errors);
   const byFamily = new Map(given.map(text => [text.includes(':') ? 'IPv6' : 'IPv4', text]));
@@ -119,15 +156,22 @@ function clusterIPs(service: KubeObject, others: readonly KubeObject[], ranges: 
   return { ...common, clusterIP: addresses[0] ?? '', clusterIPs: addresses };
 }
 
-function nodePorts(service: KubeObject, others: readonly KubeObject[], ranges: Ranges): JsonObject {
+function freePort(min: number, max: number, isTaken: (port: number) => boolean): number | undefined {
+  const span = max - min + 1;
+  const start = Math.floor(Math.random() * span);
+  for (let tried = 0; tried < span; tried += 1) {
+    const port = min + ((start + tried) % span);
+    if (!isTaken(port)) return port;
+  }
+  return undefined;
+}
+
+function nodePorts(service: KubeObject, used: Taken, ranges: Ranges): JsonObject {
   const type = textAt(service, 'spec', 'type') || 'ClusterIP';
   const wants = type === 'NodePort' || type === 'LoadBalancer';
   const [min, max] = ranges.nodePorts;
-  const taken = new Set(
-    others.flatMap(other =>
-      listAt(other, 'spec', 'ports').map(port => `${numberAt(port, 'nodePort')}/${textAt(port, 'protocol') || 'TCP'}`),
-    ),
-  );
+  const mine = new Set<string>();
+  const isTaken = (port: string): boolean => mine.has(port) || used.hasPort(port);
   const errors: FieldError[] = [];
   const ports = listAt(service, 'spec', 'ports').map((port, index) => {
     const protocol = textAt(port, 'protocol') || 'TCP';
@@ -144,12 +188,14 @@ function nodePorts(service: KubeObject, others: readonly KubeObject[], ranges: R
         field,
         message: `Invalid value: ${asked}: provided port is not in the valid range. The range of valid ports is ${min}-${max}`,
       });
-    if (asked !== 0 && taken.has(`${asked}/${protocol}`))
+    if (asked !== 0 && isTaken(`${asked}/${protocol}`))
       errors.push({ field, message: `Invalid value: ${asked}: provided port is already allocated` });
-    let chosen = asked;
-    while (chosen === 0 || (asked === 0 && taken.has(`${chosen}/${protocol}`)))
-      chosen = min + Math.floor(Math.random() * (max - min + 1));
-    taken.add(`${chosen}/${protocol}`);
+    const chosen = asked === 0 ? freePort(min, max, port => isTaken(`${port}/${protocol}`)) : asked;
+    if (chosen === undefined) {
+      errors.push({ field, message: `no node port is free in ${min}-${max}: use a larger --service-node-port-range` });
+      return base;
+    }
+    mine.add(`${chosen}/${protocol}`);
     return { ...base, nodePort: chosen };
   });
   if (errors.length > 0) throw invalid('Service', service.metadata.name, errors);
@@ -160,10 +206,9 @@ function nodePorts(service: KubeObject, others: readonly KubeObject[], ranges: R
 export function allocateService(
   service: KubeObject,
   before: KubeObject | undefined,
-  all: readonly KubeObject[],
+  used: Taken,
   ranges: Ranges,
 ): KubeObject {
-  const others = all.filter(other => other.metadata.uid !== before?.metadata.uid || before === undefined);
   const kept = keepAddresses(service, before);
   const spec: JsonObject = {
     type: 'ClusterIP',
@@ -177,7 +222,7 @@ export function allocateService(
     : {};
   return {
     ...withSpec,
-    spec: { ...spec, ...external, ...clusterIPs(withSpec, others, ranges), ...nodePorts(withSpec, others, ranges) },
+    spec: { ...spec, ...external, ...clusterIPs(withSpec, used, ranges), ...nodePorts(withSpec, used, ranges) },
     status: withSpec.status ?? { loadBalancer: {} },
   };
 }

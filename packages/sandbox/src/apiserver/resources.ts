@@ -1,6 +1,6 @@
 /** What happens to an object between a request and the store: defaults, addresses, deletion, patches, apply. */
 import { parse } from 'yaml';
-import { allocatePodCidrs, allocateService, type Ranges } from './allocation.ts';
+import { allocatePodCidrs, allocateService, type Ranges, ServiceIndex } from './allocation.ts';
 import { at, isObject, type Json, type JsonObject, type KubeObject, listAt, numberAt, objectAt } from './object.ts';
 import { jsonPatch, mergePatch, strategicMerge, withoutDropped } from './patch.ts';
 import { apiVersionOf, customResources, type Registry, type Resource } from './registry.ts';
@@ -14,15 +14,22 @@ export class Resources {
   readonly #store: Store;
   readonly #registry: Registry;
   readonly #ranges: Ranges;
+  readonly #services = new ServiceIndex();
 
   constructor(modules: { readonly store: Store; readonly registry: Registry; readonly ranges: Ranges }) {
     this.#store = modules.store;
     this.#registry = modules.registry;
     this.#ranges = modules.ranges;
+    const services = this.#registry.find('', 'v1', 'services');
+    if (services !== undefined) for (const service of this.#store.list(services)) this.#services.add(service);
     const crds = this.#registry.ofKind('CustomResourceDefinition');
     if (crds === undefined) return;
     for (const crd of this.#store.list(crds)) for (const resource of customResources(crd)) this.#registry.add(resource);
     this.#store.subscribe((resource, event) => {
+      if (resource.kind === 'Service' && resource.group === '') {
+        if (event.before !== undefined) this.#services.remove(event.before);
+        if (event.type !== 'DELETED') this.#services.add(event.object);
+      }
       if (resource.kind !== 'CustomResourceDefinition') return;
       for (const custom of customResources(event.object)) {
         if (event.type === 'DELETED') this.#registry.remove(custom);
@@ -53,7 +60,8 @@ export class Resources {
 
   #prepared(resource: Resource, object: KubeObject, before: KubeObject | undefined): KubeObject {
     validate(resource, object);
-    if (resource.kind === 'Service') return allocateService(object, before, this.#store.list(resource), this.#ranges);
+    if (resource.kind === 'Service' && resource.group === '')
+      return allocateService(object, before, this.#services.takenByOthers(object), this.#ranges);
     if (resource.kind === 'Node') return allocatePodCidrs(object, this.#store.list(resource), this.#ranges);
     if (resource.kind === 'Pod' && before === undefined) return defaultPod(object);
     if (resource.kind === 'Deployment') return defaultDeployment(object);
