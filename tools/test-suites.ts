@@ -58,6 +58,6 @@ export interface Check {
 export const checks: readonly Check[] = [
   { name: 'layouts generated from BTF are those in the repository', command: ['node', 'tools/gen-abi.ts', '--check'] },
   { name: 'every package type-checks', command: ['node', 'tools/typecheck.ts'] },
-  { name: 'lint and format', command: ['biome', 'check', '--error-on-warnings', '.'] },
+  { name: 'lint and format', command: ['node', 'tools/biome.ts', 'check', '--error-on-warnings', '.'] },
   { name: 'imports go one way', command: ['node', 'tools/check-deps.ts'] },
 ];
