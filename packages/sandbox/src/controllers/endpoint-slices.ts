@@ -145,9 +145,15 @@ function put(client: Client, wanted: KubeObject): void {
     client.replace({ ...before, ...wanted, metadata: before.metadata });
 }
 
+function slicesWrittenFor(client: Client, service: KubeObject): readonly KubeObject[] {
+  return client
+    .dependents(service.metadata.uid ?? '')
+    .filter(object => object.kind === 'EndpointSlice' && object.metadata.labels?.[managerKey] === manager);
+}
+
 export function syncEndpoints(client: Client, service: KubeObject): void {
   const selector = Object.entries(objectAt(service, 'spec', 'selector'));
-  const { name, namespace } = service.metadata;
+  const { namespace } = service.metadata;
   if (selector.length === 0 || textAt(service, 'spec', 'type') === 'ExternalName') return;
   const zones = new Map(
     client.list('Node').map(node => [node.metadata.name, node.metadata.labels?.['topology.kubernetes.io/zone'] ?? '']),
@@ -166,19 +172,14 @@ export function syncEndpoints(client: Client, service: KubeObject): void {
   );
   const names = new Set(wanted.map(slice => slice.metadata.name));
   for (const slice of wanted) put(client, slice);
-  const mine = client
-    .list('EndpointSlice', namespace)
-    .filter(slice => slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager);
+  const mine = slicesWrittenFor(client, service);
   for (const slice of mine) if (!names.has(slice.metadata.name)) client.remove(slice);
   put(client, endpointsOf(service, pods));
 }
 
 export function removeEndpoints(client: Client, service: KubeObject): void {
   const { name, namespace } = service.metadata;
-  for (const slice of client.list('EndpointSlice', namespace)) {
-    if (slice.metadata.labels?.[serviceKey] === name && slice.metadata.labels?.[managerKey] === manager)
-      client.remove(slice);
-  }
+  for (const slice of slicesWrittenFor(client, service)) client.remove(slice);
   const endpoints = client.get('Endpoints', namespace, name);
   if (endpoints !== undefined) client.remove(endpoints);
 }

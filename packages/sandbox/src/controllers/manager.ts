@@ -1,11 +1,12 @@
 /** Runs the controllers: a change queues what it touches, the queue runs once the change's call stack has ended. */
-import { type KubeObject, listAt, objectAt, textAt } from '../apiserver/object.ts';
+import { type KubeObject, listAt, textAt } from '../apiserver/object.ts';
 import type { Resource } from '../apiserver/registry.ts';
 import { ApiError } from '../apiserver/status.ts';
 import type { StoreEvent } from '../apiserver/store.ts';
 import { Client, type ControllerModules } from './client.ts';
 import { removeEndpoints, syncEndpoints } from './endpoint-slices.ts';
 import { schedule } from './scheduler.ts';
+import { ServiceSelectors } from './service-selectors.ts';
 import { syncDaemonSet, syncDeployment, syncReplicaSet, syncStatefulSet } from './workloads.ts';
 
 export interface ManagerOptions {
@@ -31,6 +32,7 @@ const syncs: Readonly<Record<string, (client: Client, object: KubeObject) => voi
 export class ControllerManager {
   readonly #client: Client;
   readonly #options: ManagerOptions;
+  readonly #selectors = new ServiceSelectors();
   readonly #queue = new Map<string, readonly [kind: string, namespace: string | undefined, name: string]>();
   #timer: NodeJS.Timeout | undefined;
   #ticker: NodeJS.Timeout | undefined;
@@ -38,6 +40,7 @@ export class ControllerManager {
   constructor(options: ManagerOptions, modules: ControllerModules) {
     this.#options = options;
     this.#client = new Client(modules);
+    for (const service of this.#client.list('Service')) this.#selectors.add(service);
     modules.store.subscribe((resource, event) => this.#changed(resource, event));
   }
 
@@ -87,14 +90,17 @@ export class ControllerManager {
     }
   }
 
-  #changed(resource: Resource, { type, object }: StoreEvent): void {
+  #changed(resource: Resource, { type, object, before }: StoreEvent): void {
     const { kind } = resource;
+    if (kind === 'Service' && before !== undefined) this.#selectors.remove(before);
+    if (kind === 'Service' && type !== 'DELETED') this.#selectors.add(object);
     if (type !== 'DELETED' && syncs[kind] !== undefined) this.#enqueue(object);
     for (const reference of object.metadata.ownerReferences ?? []) {
       const owner = this.#client.get(reference.kind, object.metadata.namespace, reference.name);
       if (owner !== undefined && syncs[reference.kind] !== undefined) this.#enqueue(owner);
     }
-    if (kind === 'Pod') this.#podChanged(object);
+    // A pod whose labels changed leaves the services of before.
+    if (kind === 'Pod') for (const pod of [before, object]) if (pod !== undefined) this.#podChanged(pod);
     if (kind === 'Node' && type !== 'DELETED') this.#nodeChanged();
     if (kind === 'Namespace') this.#namespaceChanged(type, object);
     if (type !== 'DELETED') return;
@@ -103,11 +109,7 @@ export class ControllerManager {
   }
 
   #podChanged(pod: KubeObject): void {
-    for (const service of this.#client.list('Service', pod.metadata.namespace)) {
-      const selector = Object.entries(objectAt(service, 'spec', 'selector'));
-      if (selector.length > 0 && selector.every(([key, value]) => pod.metadata.labels?.[key] === value))
-        this.#enqueue(service);
-    }
+    for (const service of this.#selectors.selecting(pod)) this.#enqueue(service);
   }
 
   #nodeChanged(): void {
