@@ -51,7 +51,8 @@ export async function startCluster(routing: 'vxlan' | 'native', load: string, po
 }
 
 export async function addressesOf(cluster: Cluster): Promise<Addresses> {
-  const read = (kind: string, name: string, path: string) => cluster.kube('get', kind, name, '-o', `jsonpath={${path}}`);
+  const read = (kind: string, name: string, path: string) =>
+    cluster.kube('get', kind, name, '-o', `jsonpath={${path}}`);
   return {
     sameNode: await read('pod', 'server-1', '.status.podIP'),
     otherNode: await read('pod', 'server-2', '.status.podIP'),

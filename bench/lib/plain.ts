@@ -21,7 +21,10 @@ function inside(name: Name, command: string): void {
 function leaf(name: Name, node: Name, address: string, gateway: string): void {
   const device = `v-${name}`;
   sh(`ip link add ${device} netns ${prefix}${node} type veth peer name eth0 netns ${prefix}${name}`);
-  inside(node, `ip addr add ${gateway}/32 dev ${device}; ip link set ${device} up; ip route add ${address}/32 dev ${device}`);
+  inside(
+    node,
+    `ip addr add ${gateway}/32 dev ${device}; ip link set ${device} up; ip route add ${address}/32 dev ${device}`,
+  );
   inside(
     name,
     `ip link set lo up; ip addr add ${address}/32 dev eth0; ip link set eth0 up; ip route add ${gateway} dev eth0; ip route add default via ${gateway}`,

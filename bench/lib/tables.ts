@@ -1,7 +1,7 @@
 /** Rows inserted one transaction each and brought to a target by a reconciler. */
 import { setImmediate } from 'node:timers/promises';
-import { createDatabase, pending, Reconciler, type Status } from '../../packages/tables/src/index.ts';
 import { systemClock } from '../../packages/agent/src/clock.ts';
+import { createDatabase, pending, Reconciler, type Status } from '../../packages/tables/src/index.ts';
 
 interface Row {
   readonly key: string;

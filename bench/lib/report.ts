@@ -1,0 +1,157 @@
+/** Medians, ratios, targets, and their table in markdown. */
+import type { CniTimes } from './cni-add.ts';
+import { type Mode, modes, type Scenario } from './scenarios.ts';
+import { median, spread } from './statistics.ts';
+import type { TablesTimes } from './tables.ts';
+
+/** What `load client` prints. */
+export interface Sample {
+  readonly operations: number;
+  readonly rate: number;
+  readonly p50_us: number;
+  readonly p99_us: number;
+  readonly bytes_per_second: number;
+  readonly errors: number;
+  readonly cpu_us_per_op: number;
+}
+
+export interface Line {
+  readonly scenario: string;
+  readonly mode: Mode;
+  /** Operations per second; of a stream bytes per second. */
+  readonly rate: number;
+  readonly spread: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  /** Of the whole machine; of a stream per 64 KiB. */
+  readonly cpuUsPerOperation: number;
+  readonly errors: number;
+  /** Median over rounds of rate / rate of the plain peer in the same round. */
+  readonly ratio: number;
+  /** The same against pod to pod on one node. */
+  readonly ratioToPod: number;
+}
+
+export interface Facts {
+  readonly cni: CniTimes;
+  readonly readyAfterMs: number;
+  readonly rssBytes: number;
+  readonly tables: TablesTimes;
+}
+
+export interface Target {
+  readonly target: string;
+  readonly measured: string;
+  readonly met: boolean;
+}
+
+/** Samples by scenario and mode, one per round. */
+export type Samples = ReadonlyMap<string, readonly Sample[]>;
+
+export function keyOf(scenario: string, mode: Mode): string {
+  return `${mode} ${scenario}`;
+}
+
+function rateOf(mode: Mode, sample: Sample): number {
+  return mode === 'stream' ? sample.bytes_per_second : sample.rate;
+}
+
+function cpuOf(mode: Mode, sample: Sample): number {
+  if (mode !== 'stream') return sample.cpu_us_per_op;
+  const busy = sample.cpu_us_per_op * sample.rate;
+  return (busy / sample.bytes_per_second) * 65536;
+}
+
+export function linesOf(scenarios: readonly Scenario[], samples: Samples): readonly Line[] {
+  const rates = (name: string, mode: Mode) => (samples.get(keyOf(name, mode)) ?? []).map(x => rateOf(mode, x));
+  const ratio = (name: string, against: string, mode: Mode) => {
+    const base = rates(against, mode);
+    return median(rates(name, mode).map((rate, round) => rate / (base[round] ?? Number.NaN)));
+  };
+  return modes.flatMap(mode =>
+    scenarios.map(({ name, against }) => {
+      const own = samples.get(keyOf(name, mode)) ?? [];
+      return {
+        scenario: name,
+        mode,
+        rate: median(rates(name, mode)),
+        spread: spread(rates(name, mode)),
+        p50Us: median(own.map(x => x.p50_us)),
+        p99Us: median(own.map(x => x.p99_us)),
+        cpuUsPerOperation: median(own.map(x => cpuOf(mode, x))),
+        errors: own.reduce((sum, x) => sum + x.errors, 0),
+        ratio: ratio(name, against, mode),
+        ratioToPod: ratio(name, 'pod same node', mode),
+      };
+    }),
+  );
+}
+
+export function targetsOf(lines: readonly Line[], facts: Facts): readonly Target[] {
+  const network = modes.flatMap(mode => {
+    const find = (name: string) => lines.find(line => line.mode === mode && line.scenario === name);
+    const pod = find('pod same node')?.ratio ?? Number.NaN;
+    const cluster = find('ClusterIP same node')?.ratioToPod ?? Number.NaN;
+    return [
+      { target: `${mode}: pod same node ≥ 1.00 × plain`, measured: pod.toFixed(3), met: pod >= 1 },
+      { target: `${mode}: ClusterIP ≥ 0.97 × pod same node`, measured: cluster.toFixed(3), met: cluster >= 0.97 },
+    ];
+  });
+  const { cni, readyAfterMs, rssBytes } = facts;
+  const memory = rssBytes / 1e6;
+  return [
+    ...network,
+    { target: 'CNI ADD p50 < 60 ms', measured: `${cni.addP50Ms.toFixed(1)} ms`, met: cni.addP50Ms < 60 },
+    { target: 'agent ready < 1 s (bench pods only)', measured: `${readyAfterMs} ms`, met: readyAfterMs < 1000 },
+    { target: 'agent memory < 120 MB (bench pods only)', measured: `${memory.toFixed(0)} MB`, met: memory < 120 },
+  ];
+}
+
+function rateText(line: Line): string {
+  return line.mode === 'stream' ? `${((line.rate * 8) / 1e9).toFixed(2)} Gbit/s` : `${line.rate.toFixed(0)} /s`;
+}
+
+export function markdownOf(
+  head: string,
+  lines: readonly Line[],
+  targets: readonly Target[],
+  facts: Facts | undefined,
+): string {
+  const rows = lines.map(line => {
+    const latency = line.mode === 'stream' ? '– | –' : `${line.p50Us.toFixed(1)} | ${line.p99Us.toFixed(1)}`;
+    const percent = `${(line.spread * 100).toFixed(0)} %`;
+    return `| ${line.mode} | ${line.scenario} | ${rateText(line)} | ${percent} | ${latency} | ${line.cpuUsPerOperation.toFixed(1)} | ${line.errors} | ${line.ratio.toFixed(2)} |`;
+  });
+  const verdicts = targets.map(x => `| ${x.target} | ${x.measured} | ${x.met ? 'met' : '**missed**'} |`);
+  return [
+    '# Benchmark',
+    '',
+    head,
+    '',
+    '| mode | scenario | median rate | spread | p50 µs | p99 µs | CPU µs/op | errors | × plain |',
+    '|---|---|--:|--:|--:|--:|--:|--:|--:|',
+    ...rows,
+    '',
+    'CPU is the whole machine’s; of a stream per 64 KiB. "× plain" is the median over rounds of the ratio to plain kernel',
+    'routing in the same round: "same node" rows to plain same node, all others to plain other node.',
+    'NodePort is reached from outside the nodes, over one hop fewer (local backend) than plain other node.',
+    '',
+    '| target | measured | verdict |',
+    '|---|--:|---|',
+    ...verdicts,
+    '',
+    ...(facts === undefined ? [] : factLines(facts)),
+  ].join('\n');
+}
+
+function factLines({ cni, tables }: Facts): readonly string[] {
+  const ms = (value: number) => `${value.toFixed(1)} ms`;
+  return [
+    `CNI, ${cni.count} times, process start included: ADD p50 ${ms(cni.addP50Ms)}, p99 ${ms(cni.addP99Ms)}; DEL p50 ${ms(cni.delP50Ms)}, p99 ${ms(cni.delP99Ms)}.`,
+    '',
+    `Tables: ${tables.rows} rows inserted in ${ms(tables.insertMs)} (one transaction each), reconciled after ${ms(tables.reconciledMs)}.`,
+    '',
+    'Not measured here: start and memory of an agent with 200 pods.',
+    '',
+  ];
+}
