@@ -112,7 +112,11 @@ function kubernetes(context: AgentContext): StatusResponse['kubernetes'] {
 function healthState(context: AgentContext): Status {
   if (!context.options['enable-health-checking']) return { state: 'Disabled' };
   const { ok, total } = reachable(context.health());
-  return { state: ok === total ? 'Ok' : 'Warning', msg: `${ok}/${total} reachable` };
+  const isProbed = Date.parse(context.health().timestamp) > 0;
+  return {
+    state: ok === total || !isProbed ? 'Ok' : 'Warning',
+    msg: isProbed ? `${ok}/${total} reachable` : 'not probed yet',
+  };
 }
 
 function cniFile(path: string): Status {
