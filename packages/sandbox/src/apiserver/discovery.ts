@@ -1,5 +1,6 @@
 /** What there is: /api, /apis, OpenAPI. Thin, but enough for kubectl to find its way and to validate nothing away. */
 import { apiVersionOf, type Registry, type Resource } from './registry.ts';
+import { reviewKinds } from './reviews.ts';
 
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
@@ -39,21 +40,17 @@ function resourceEntry(resource: Resource): readonly object[] {
   ];
 }
 
-/** Groups that take requests but store nothing. */
-const virtual: Readonly<Record<string, readonly object[]>> = {
-  'authorization.k8s.io/v1': [
-    {
-      name: 'selfsubjectaccessreviews',
-      singularName: '',
-      namespaced: false,
-      kind: 'SelfSubjectAccessReview',
-      verbs: ['create'],
-    },
-  ],
-  'authentication.k8s.io/v1': [
-    { name: 'tokenreviews', singularName: '', namespaced: false, kind: 'TokenReview', verbs: ['create'] },
-  ],
-};
+const virtual: Readonly<Record<string, readonly object[]>> = Object.groupBy(
+  reviewKinds.map(([groupVersion, name, kind]) => ({
+    groupVersion,
+    name,
+    singularName: kind.toLowerCase(),
+    namespaced: false,
+    kind,
+    verbs: ['create'],
+  })),
+  entry => entry.groupVersion,
+) as Readonly<Record<string, readonly object[]>>;
 
 export function resourceList(registry: Registry, groupVersion: string): object | undefined {
   const resources = registry.all().filter(resource => apiVersionOf(resource) === groupVersion);
@@ -174,4 +171,17 @@ export function openApiV2(registry: Registry): object {
     paths: {},
     definitions: Object.fromEntries(registry.all().map(resource => [schemaName(resource), schemaOf(resource)])),
   };
+}
+
+/**
+ * The OpenAPI v2 document without definitions as protobuf (gnostic's openapi.v2.Document: swagger = 1, info = 2 { title = 1,
+ * version = 2 }). Old kubectl (before 1.27) takes no other form, and skips its own validation of kinds that are not defined.
+ */
+export function openApiV2Protobuf(): Buffer {
+  const field = (number: number, content: string | Buffer): Buffer => {
+    const bytes = Buffer.from(content);
+    return Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]);
+  };
+  const info = Buffer.concat([field(1, 'Ciliate sandbox'), field(2, versionInfo.gitVersion)]);
+  return Buffer.concat([field(1, '2.0'), field(2, info)]);
 }

@@ -13,6 +13,7 @@ import {
   apiVersions,
   groupList,
   openApiV2,
+  openApiV2Protobuf,
   openApiV3,
   openApiV3Index,
   resourceList,
@@ -23,6 +24,7 @@ import { isObject, type JsonObject, type KubeObject, numberAt, objectAt, textAt 
 import { isProtobuf, protobufToJson } from './protobuf.ts';
 import { apiVersionOf, type Registry, type Resource } from './registry.ts';
 import type { Resources } from './resources.ts';
+import { review } from './reviews.ts';
 import { selectorOf } from './selector.ts';
 import { ApiError, badRequest, notFound, statusBody, success } from './status.ts';
 import type { Store, StoreEvent } from './store.ts';
@@ -74,12 +76,13 @@ function targetOf(registry: Registry, path: string): Target | undefined {
     : { resource, namespace: undefined, name: parts[1], subresource: parts[2] ?? '' };
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(Buffer.from(chunk));
-  const body = Buffer.concat(chunks);
-  return isProtobuf(body) ? protobufToJson(body) : body.toString('utf8');
+  return Buffer.concat(chunks);
 }
+
+const openApiProtobuf = /^application\/com\.github\.proto-openapi[^,]*\+protobuf/;
 
 function send(response: ServerResponse, code: number, body: object | string): undefined {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
@@ -162,12 +165,18 @@ export class ApiServer {
     try {
       if (/^\/(healthz|livez|readyz)/.test(url.pathname)) return send(response, 200, 'ok');
       this.#authorize(request);
+      if (url.pathname === '/openapi/v2' && openApiProtobuf.test(request.headers.accept ?? '')) {
+        response.writeHead(200, { 'content-type': 'application/octet-stream' });
+        response.end(openApiV2Protobuf());
+        return;
+      }
       const fixed = this.#fixed(url.pathname);
       if (fixed !== undefined) return send(response, 200, fixed);
-      const call: Call = { request, response, url, body: await readBody(request) };
-      if (url.pathname.endsWith('/selfsubjectaccessreviews')) {
-        return send(response, 201, { ...JSON.parse(call.body), status: { allowed: true } });
-      }
+      const body = await readBody(request);
+      const reviewed = review(url.pathname, body, this.#options.tokens);
+      if (reviewed !== undefined) return send(response, 201, reviewed);
+      const text = isProtobuf(body) ? protobufToJson(body) : body.toString('utf8');
+      const call: Call = { request, response, url, body: text };
       const target = targetOf(this.#modules.registry, url.pathname);
       if (target === undefined) throw new ApiError(404, 'NotFound', 'the server could not find the requested resource');
       this.#serve(call, target);
