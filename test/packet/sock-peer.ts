@@ -11,6 +11,8 @@ export interface DialRequest {
   /** A v4-in-v6 address makes an IPv6 socket. */
   readonly host: string;
   readonly port: number;
+  /** ms to wait for an answer, where none is expected. */
+  readonly patience?: number;
 }
 
 /** Serve TCP and UDP on this address. */
@@ -32,7 +34,7 @@ export interface DialResult {
   readonly from?: string;
 }
 
-const patience = 5000;
+const defaultPatience = 5000;
 
 function errorName(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
@@ -40,7 +42,9 @@ function errorName(error: unknown): string {
 
 async function dialTcp(request: DialRequest): Promise<DialResult> {
   const socket = connect({ host: request.host, port: request.port });
-  socket.setTimeout(patience, () => socket.destroy(Object.assign(new Error('timeout'), { code: 'TIMEOUT' })));
+  socket.setTimeout(request.patience ?? defaultPatience, () =>
+    socket.destroy(Object.assign(new Error('timeout'), { code: 'TIMEOUT' })),
+  );
   try {
     const [data] = await once(socket, 'data');
     return { answeredBy: Number(String(data)), peer: `${socket.remoteAddress} ${socket.remotePort}` };
@@ -49,7 +53,7 @@ async function dialTcp(request: DialRequest): Promise<DialResult> {
   }
 }
 
-async function answer(socket: UdpSocket): Promise<DialResult> {
+async function answer(socket: UdpSocket, patience = defaultPatience): Promise<DialResult> {
   const [data, from] = await once(socket, 'message', { signal: AbortSignal.timeout(patience) });
   return { answeredBy: Number(String(data)), from: `${from.address} ${from.port}` };
 }
@@ -60,7 +64,7 @@ function exchange(socket: UdpSocket, request: DialRequest): Promise<DialResult> 
     const sent = (error: Error | null): void => {
       if (error !== null) reject(error);
     };
-    answer(socket).then(resolve, reject);
+    answer(socket, request.patience).then(resolve, reject);
     if (request.kind === 'udp-connect') socket.send('?', sent);
     else socket.send('?', request.port, request.host, sent);
   });
@@ -71,8 +75,9 @@ async function dialUdp(request: DialRequest): Promise<DialResult> {
   try {
     if (request.kind === 'udp-sendmsg') return await exchange(socket, request);
     await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject);
-      socket.connect(request.port, request.host, () => resolve());
+      // The callback gets the error of connect(2), which the types leave out.
+      const done = (error?: Error): void => (error === undefined ? resolve() : reject(error));
+      socket.connect(request.port, request.host, done);
     });
     const peer = socket.remoteAddress();
     return { ...(await exchange(socket, request)), peer: `${peer.address} ${peer.port}` };

@@ -72,8 +72,7 @@ suite('socket load balancing', privileged('bpf'), () => {
     pod = await node.peer('pod');
     for (const peer of [host, pod])
       for (const address of [nodeAddress.v4, nodeAddress.v6])
-        for (const at of [8001, 8002])
-          assert.deepEqual(await peer.ask({ kind: 'serve', host: address, port: at }), {});
+        for (const at of [8001, 8002]) assert.deepEqual(await peer.ask({ kind: 'serve', host: address, port: at }), {});
   });
   after(async () => {
     await node?.down();
@@ -119,11 +118,11 @@ suite('socket load balancing', privileged('bpf'), () => {
       test(`${title}: NodePort on loopback is the node's alone`, async () => {
         const request = { kind, host: family.host(loopback), port: port.nodePort };
         await seesFrontend(host, request, 8001);
-        const inPod = await pod.ask(request);
+        const inPod = await pod.ask({ ...request, patience: 1000 });
         assert.equal(inPod.answeredBy, undefined);
       });
       test(`${title}: a port outside the NodePort range is no NodePort`, async () => {
-        const result = await pod.ask({ kind, host: family.host(nodeAddress), port: port.notNodePort });
+        const result = await pod.ask({ kind, host: family.host(nodeAddress), port: port.notNodePort, patience: 1000 });
         assert.equal(result.answeredBy, undefined);
       });
     }
