@@ -173,6 +173,16 @@ export class Resources {
     );
   }
 
+  /** What the object owns stays, and forgets its owner. */
+  #orphan({ metadata: { uid = '' } }: KubeObject): void {
+    for (const dependent of this.#store.dependents(uid)) {
+      const resource = this.#registry.ofKind(dependent.kind);
+      if (resource === undefined) continue;
+      const ownerReferences = (dependent.metadata.ownerReferences ?? []).filter(owner => owner.uid !== uid);
+      this.#store.update(resource, { ...dependent, metadata: { ...dependent.metadata, ownerReferences } });
+    }
+  }
+
   /** Pods on a node end when their kubelet says so; what has finalizers ends with the last of them. */
   delete(resource: Resource, object: KubeObject, options: JsonObject): KubeObject {
     const grace =
@@ -184,6 +194,7 @@ export class Resources {
     const uid = at(options, 'preconditions', 'uid');
     if (uid !== undefined && uid !== object.metadata.uid)
       throw conflict(resource, object.metadata.name, `Precondition failed: UID in precondition: ${String(uid)}`);
+    if (at(options, 'propagationPolicy') === 'Orphan') this.#orphan(object);
     const onNode = resource.kind === 'Pod' && at(object, 'spec', 'nodeName') !== undefined && grace > 0;
     const isNamespace = resource.kind === 'Namespace' && listAt(object, 'spec', 'finalizers').length > 0;
     if (onNode || isNamespace || (object.metadata.finalizers ?? []).length > 0) {

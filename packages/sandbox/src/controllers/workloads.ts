@@ -1,6 +1,15 @@
 /** Deployment → ReplicaSet → Pod, DaemonSet, StatefulSet. */
 import { createHash } from 'node:crypto';
-import { at, type JsonObject, type KubeObject, listAt, numberAt, objectAt, textAt } from '../apiserver/object.ts';
+import {
+  at,
+  isObject,
+  type JsonObject,
+  type KubeObject,
+  listAt,
+  numberAt,
+  objectAt,
+  textAt,
+} from '../apiserver/object.ts';
 import { type Client, isOwnedBy, ownerReference } from './client.ts';
 
 const revisionKey = 'deployment.kubernetes.io/revision';
@@ -72,9 +81,19 @@ export function syncReplicaSet(client: Client, set: KubeObject): void {
   });
 }
 
-function templateHash(deployment: KubeObject): string {
+/** The same content in another order, as `rollout undo` writes it, is the same template. */
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(canonical);
+  if (!isObject(value)) return value;
+  const entries = Object.entries(value).filter(([, content]) => content !== null && content !== undefined);
+  return Object.fromEntries(
+    entries.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([key, content]) => [key, canonical(content)]),
+  );
+}
+
+function templateHash(owner: KubeObject): string {
   return createHash('sha256')
-    .update(JSON.stringify(objectAt(deployment.spec, 'template')))
+    .update(JSON.stringify(canonical(objectAt(owner.spec, 'template'))))
     .digest('hex')
     .slice(0, 10);
 }
@@ -128,13 +147,36 @@ function roll(client: Client, deployment: KubeObject, current: KubeObject, old: 
   const living = old.reduce((sum, set) => sum + numberAt(set, 'status', 'replicas'), 0);
   if (!recreate || living === 0)
     scaleTo(client, current, Math.min(wanted, Math.max(size(current), wanted + spare - running)));
-  const ready = [current, ...old].reduce((sum, set) => sum + numberAt(set, 'status', 'readyReplicas'), 0);
-  let removable = recreate ? running : ready - (wanted - unavailable);
-  for (const set of old) {
-    const broken = size(set) - numberAt(set, 'status', 'readyReplicas');
-    const fewer = Math.min(size(set), Math.max(0, removable) + Math.max(0, broken));
-    if (fewer > 0) scaleTo(client, set, size(set) - fewer);
+  if (recreate) for (const set of old) scaleTo(client, set, 0);
+  else
+    shrink(
+      client,
+      client.get('ReplicaSet', current.metadata.namespace, current.metadata.name) ?? current,
+      old,
+      wanted - unavailable,
+    );
+}
+
+/**
+ * Takes pods from the old sets as far as `least` stay available. What is asked of the sets counts, not only what they report:
+ * a report may be from before the last step.
+ */
+function shrink(client: Client, current: KubeObject, old: readonly KubeObject[], least: number): undefined {
+  const size = (set: KubeObject): number => numberAt(set, 'spec', 'replicas');
+  const ready = (set: KubeObject): number => Math.min(size(set), numberAt(set, 'status', 'readyReplicas'));
+  const running = old.reduce((sum, set) => sum + size(set), 0);
+  let removable = running + ready(current) - least;
+  const left = old.map(set => {
+    const fewer = Math.max(0, Math.min(removable, size(set) - ready(set)));
     removable -= fewer;
+    return size(set) - fewer;
+  });
+  const available = [current, ...old].reduce((sum, set) => sum + ready(set), 0);
+  removable = Math.min(removable, available - least);
+  for (const [index, set] of old.entries()) {
+    const fewer = Math.max(0, Math.min(removable, left[index] ?? 0));
+    removable -= fewer;
+    scaleTo(client, set, (left[index] ?? 0) - fewer);
   }
 }
 
@@ -154,6 +196,23 @@ function condition(type: string, on: boolean, reason: string, before: KubeObject
   };
 }
 
+/** A set that is rolled back to becomes the newest revision. */
+function withRevision(client: Client, set: KubeObject, newest: number): KubeObject {
+  if (Number(set.metadata.annotations?.[revisionKey] ?? 0) === newest) return set;
+  const annotations = { ...set.metadata.annotations, [revisionKey]: String(newest + 1) };
+  client.replace({ ...set, metadata: { ...set.metadata, annotations } });
+  return client.get('ReplicaSet', set.metadata.namespace, set.metadata.name) ?? set;
+}
+
+/** Sets of old revisions that are empty go, but for the newest few, which `rollout undo` may want. */
+function dropOldRevisions(client: Client, deployment: KubeObject, old: readonly KubeObject[]): void {
+  const limit =
+    at(deployment.spec, 'revisionHistoryLimit') === undefined ? 10 : numberAt(deployment.spec, 'revisionHistoryLimit');
+  const revisionOf = (set: KubeObject): number => Number(set.metadata.annotations?.[revisionKey] ?? 0);
+  const empty = old.filter(set => numberAt(set, 'spec', 'replicas') === 0 && numberAt(set, 'status', 'replicas') === 0);
+  for (const set of empty.toSorted((a, b) => revisionOf(b) - revisionOf(a)).slice(limit)) client.delete(set);
+}
+
 export function syncDeployment(client: Client, deployment: KubeObject): void {
   if (isGoing(deployment)) return;
   const namespace = deployment.metadata.namespace;
@@ -162,8 +221,9 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
   const name = `${deployment.metadata.name}-${hash}`;
   const wanted = numberAt(deployment, 'spec', 'replicas');
   const revision = Math.max(0, ...sets.map(set => Number(set.metadata.annotations?.[revisionKey] ?? 0)));
+  const again = sets.find(set => set.metadata.name === name);
   const current =
-    sets.find(set => set.metadata.name === name) ??
+    (again === undefined ? undefined : withRevision(client, again, revision)) ??
     client.create(
       newReplicaSet(
         deployment,
@@ -174,6 +234,7 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
     );
   const old = sets.filter(set => set.metadata.name !== name);
   if (textAt(deployment, 'spec', 'paused') !== 'true') roll(client, deployment, current, old);
+  dropOldRevisions(client, deployment, old);
   const fresh = client.get('ReplicaSet', namespace, name) ?? current;
   const all = [fresh, ...old.flatMap(set => client.get('ReplicaSet', namespace, set.metadata.name) ?? [])];
   const sum = (field: string): number => all.reduce((total, set) => total + numberAt(set, 'status', field), 0);
@@ -209,25 +270,45 @@ export function syncDeployment(client: Client, deployment: KubeObject): void {
   });
 }
 
+const revisionHashKey = 'controller-revision-hash';
+/** Pods from before the label was written count as up to date. */
+const hasHash = (pod: KubeObject, hash: string): boolean => (pod.metadata.labels?.[revisionHashKey] ?? hash) === hash;
+
+function withHash(pod: KubeObject, hash: string): KubeObject {
+  return { ...pod, metadata: { ...pod.metadata, labels: { ...pod.metadata.labels, [revisionHashKey]: hash } } };
+}
+
+/** Rolling update of DaemonSets and StatefulSets: one pod of an old template at a time, the next when all are ready. */
+function replaceOutdated(client: Client, set: KubeObject, pods: readonly KubeObject[], hash: string): undefined {
+  if (textAt(set.spec, 'updateStrategy', 'type') === 'OnDelete') return;
+  const outdated = pods.filter(pod => !hasHash(pod, hash) && !isGoing(pod));
+  const broken = outdated.find(pod => !isReady(pod));
+  const next = broken ?? (pods.every(pod => isReady(pod) && !isGoing(pod)) ? outdated.at(-1) : undefined);
+  if (next !== undefined) client.delete(next);
+}
+
 export function syncDaemonSet(client: Client, set: KubeObject): void {
   if (isGoing(set)) return;
   const pods = client.list('Pod', set.metadata.namespace).filter(pod => isOwnedBy(pod, set) && !isGoing(pod));
+  const hash = templateHash(set);
   const wanted = Object.entries(objectAt(set.spec, 'template', 'spec', 'nodeSelector'));
   const nodes = client
     .list('Node')
     .filter(node => wanted.every(([key, value]) => node.metadata.labels?.[key] === value));
   for (const node of nodes) {
     if (!pods.some(pod => textAt(pod, 'spec', 'nodeName') === node.metadata.name)) {
-      client.create(podFrom(set, { generateName: `${set.metadata.name}-` }, { nodeName: node.metadata.name }));
+      const made = podFrom(set, { generateName: `${set.metadata.name}-` }, { nodeName: node.metadata.name });
+      client.create(withHash(made, hash));
     }
   }
   const names = new Set(nodes.map(node => node.metadata.name));
   for (const pod of pods) if (!names.has(textAt(pod, 'spec', 'nodeName'))) client.delete(pod);
+  if (pods.length >= nodes.length) replaceOutdated(client, set, pods, hash);
   const ready = pods.filter(isReady).length;
   setStatus(client, set, {
     desiredNumberScheduled: nodes.length,
     currentNumberScheduled: pods.length,
-    updatedNumberScheduled: pods.length,
+    updatedNumberScheduled: pods.filter(pod => hasHash(pod, hash)).length,
     numberReady: ready,
     numberAvailable: ready,
     numberMisscheduled: 0,
@@ -240,6 +321,7 @@ export function syncStatefulSet(client: Client, set: KubeObject): void {
   if (isGoing(set)) return;
   const namespace = set.metadata.namespace;
   const wanted = at(set.spec, 'replicas') === undefined ? 1 : numberAt(set.spec, 'replicas');
+  const hash = templateHash(set);
   const pods = client.list('Pod', namespace).filter(pod => isOwnedBy(pod, set));
   const ordinal = (pod: KubeObject): number => Number(pod.metadata.name.slice(set.metadata.name.length + 1));
   for (let index = 0; index < wanted; index += 1) {
@@ -256,6 +338,7 @@ export function syncStatefulSet(client: Client, set: KubeObject): void {
           ...made.metadata,
           labels: {
             ...made.metadata.labels,
+            [revisionHashKey]: hash,
             'statefulset.kubernetes.io/pod-name': made.metadata.name,
             'apps.kubernetes.io/pod-index': String(index),
           },
@@ -265,12 +348,15 @@ export function syncStatefulSet(client: Client, set: KubeObject): void {
     if ((pod === undefined || !isReady(pod)) && textAt(set.spec, 'podManagementPolicy') !== 'Parallel') break;
   }
   for (const pod of pods) if (ordinal(pod) >= wanted && !isGoing(pod)) client.delete(pod);
+  if (pods.length >= wanted) replaceOutdated(client, set, pods, hash);
   const ready = pods.filter(pod => isReady(pod) && !isGoing(pod)).length;
   setStatus(client, set, {
     replicas: pods.length,
     readyReplicas: ready,
     currentReplicas: pods.length,
-    updatedReplicas: pods.length,
+    updatedReplicas: pods.filter(pod => hasHash(pod, hash)).length,
+    currentRevision: hash,
+    updateRevision: hash,
     availableReplicas: ready,
     observedGeneration: set.metadata.generation ?? 1,
   });
