@@ -1,0 +1,113 @@
+/** One packet through one program (BPF_PROG_TEST_RUN): verdict, packet out, drop reason. Maps are private to the harness. */
+import assert from 'node:assert/strict';
+import { DropReason, type MapSpec, mapSpecs } from '../../packages/abi/src/index.ts';
+import { KernelMap, KernelPerCpuMap, loadObject, testRun } from '../../packages/kernel/src/index.ts';
+import { address, fullConfig, objectPath } from './config.ts';
+import { describeFrame, mac } from './frame.ts';
+
+export const Verdict = { TC_ACT_UNSPEC: -1, TC_ACT_OK: 0, TC_ACT_SHOT: 2, TC_ACT_REDIRECT: 7 } as const;
+
+export interface Result {
+  readonly verdict: keyof typeof Verdict | number;
+  readonly packet: string;
+  /** Name of the drop reason that was counted, '' when none. */
+  readonly dropped: string;
+  readonly bytes: Buffer;
+}
+
+/** struct __sk_buff with ifindex and ingress_ifindex of the loopback device: the only fields that a test may set freely. */
+function context(): Uint8Array {
+  const bytes = new DataView(new ArrayBuffer(192));
+  bytes.setUint32(40, 1, true);
+  return new Uint8Array(bytes.buffer);
+}
+
+export class Harness {
+  readonly #object: ReturnType<typeof loadObject>;
+  readonly #program: string;
+
+  constructor(file: string, program: string, config: Parameters<typeof fullConfig>[0] = {}) {
+    this.#object = loadObject({ path: objectPath(file), rodata: fullConfig(config) });
+    this.#program = program;
+  }
+
+  /** A map by its description: `mapSpecs.ct`. */
+  map<K, V>(spec: MapSpec<K, V>): KernelMap<K, V> {
+    const fd = this.#object.maps.get(spec.name);
+    assert.ok(fd !== undefined, `no map ${spec.name}`);
+    return new KernelMap(fd, spec);
+  }
+
+  /** A pod of this node; its device is the loopback of the machine's namespace, which a test run does not touch. */
+  endpoint(ip: string, last: number, flags = 0): void {
+    this.map(mapSpecs.endpoints).put(
+      { address: address(ip) },
+      { ifindex: flags === 0 ? 1 : 0, identity: 1000 + last, id: last, flags, mac: mac(last), nodeMac: mac(0xee) },
+    );
+  }
+
+  clusterPrefix(ip: string, bits: number, tunnel = ''): void {
+    this.map(mapSpecs.ipcache).put(
+      { prefixlen: bits, address: address(ip) },
+      { identity: 6, tunnelEndpoint: tunnel === '' ? new Uint8Array(16) : address(tunnel), flags: 1 },
+    );
+  }
+
+  service(
+    ip: string,
+    port: number,
+    proto: number,
+    id: number,
+    backends: readonly (readonly [ip: string, port: number])[],
+  ): void {
+    const key = { address: address(ip), dport: port, proto, scope: 0 };
+    backends.forEach(([backend, backendPort], index) => {
+      const backendId = id * 100 + index;
+      this.map(mapSpecs.lb_backends).put(backendId, { address: address(backend), port: backendPort, proto, flags: 1 });
+      this.map(mapSpecs.lb_services).put(
+        { ...key, backendSlot: index + 1 },
+        { backendId, count: 0, revNatId: id, flags: 0, qcount: 0 },
+      );
+    });
+    this.map(mapSpecs.lb_revnat).put(id, { address: address(ip), port });
+    this.map(mapSpecs.lb_services).put(
+      { ...key, backendSlot: 0 },
+      { backendId: 0, count: backends.length, revNatId: id, flags: 0, qcount: 0 },
+    );
+  }
+
+  #drops(): ReadonlyMap<number, bigint> {
+    const fd = this.#object.maps.get('metrics');
+    assert.ok(fd !== undefined);
+    const entries = [...new KernelPerCpuMap(fd, mapSpecs.metrics).entries()];
+    return new Map(
+      entries
+        .filter(([key]) => key.reason !== 0)
+        .map(([key, values]) => [key.reason, values.reduce((total, value) => total + value.packets, 0n)]),
+    );
+  }
+
+  run(packet: Buffer): Result {
+    const program = this.#object.programs.get(this.#program);
+    assert.ok(program !== undefined);
+    const before = this.#drops();
+    const { retval, data } = testRun(program.fd, { data: packet, context: context() });
+    const counted = [...this.#drops()].find(([reason, packets]) => packets !== before.get(reason));
+    const dropped = Object.entries(DropReason).find(([, value]) => value === counted?.[0])?.[0] ?? '';
+    const number = retval | 0;
+    const verdict = Object.entries(Verdict).find(([, value]) => value === number)?.[0] as
+      | keyof typeof Verdict
+      | undefined;
+    const bytes = Buffer.from(data);
+    return {
+      verdict: verdict ?? number,
+      packet: describeFrame(bytes),
+      dropped,
+      bytes,
+    };
+  }
+
+  close(): void {
+    this.#object.close();
+  }
+}
