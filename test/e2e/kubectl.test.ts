@@ -116,11 +116,20 @@ spec:
       ),
     );
     assert.match(bad.stderr, /spec\.ports\[0\]\.port: Invalid value: 70000/);
+    const unknown =
+      'apiVersion: v1\nkind: Service\nmetadata: { name: bad }\nspec: { portz: [], ports: [{ port: 80 }] }\n';
+    assert.match(
+      (await kubectl('create', '-f', manifest('unknown.yaml', unknown))).stderr,
+      /unknown field "spec\.portz"/,
+    );
   });
   test('wait, api-resources, explain, version, and an error for what is not there', async () => {
     await works('wait', '--for=jsonpath={.spec.replicas}=4', 'deploy/web', '--timeout=10s');
     assert.match(await works('api-resources'), /deployments\s+deploy\s+apps\/v1/);
     assert.match(await works('explain', 'pods'), /KIND:\s+Pod/);
+    assert.match(await works('explain', 'deployment.spec.replicas'), /FIELD: replicas <integer>/);
+    assert.match(await works('explain', 'pod.spec.containers.ports'), /containerPort\s+<integer>/);
+    assert.equal(await works('auth', 'can-i', 'create', 'pods'), 'yes');
     assert.match(await works('version'), /Server Version: v1\.3\d/);
     assert.match((await kubectl('get', 'svc', 'nope')).stderr, /services "nope" not found/);
   });

@@ -1,6 +1,8 @@
 /** What there is: /api, /apis, OpenAPI. Thin, but enough for kubectl to find its way and to validate nothing away. */
+import { createHash } from 'node:crypto';
 import { apiVersionOf, type Registry, type Resource } from './registry.ts';
 import { reviewKinds } from './reviews.ts';
+import { openApiProperties } from './schema.ts';
 
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
@@ -110,7 +112,7 @@ function schemaOf(resource: Resource): object {
   return {
     type: 'object',
     description: `${resource.kind}: served by the sandbox; fields beyond metadata are kept as they are given.`,
-    properties: {
+    properties: (resource.columns === undefined ? openApiProperties(resource.kind) : undefined) ?? {
       apiVersion: { type: 'string' },
       kind: { type: 'string' },
       metadata: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
@@ -122,12 +124,22 @@ function schemaOf(resource: Resource): object {
   };
 }
 
+/** kubectl keeps what it once read under a hash. */
+function contentHash(document: object): string {
+  return createHash('sha256').update(JSON.stringify(document)).digest('hex').slice(0, 16);
+}
+
 export function openApiV3Index(registry: Registry): object {
   const path = (groupVersion: string): string => (groupVersion === 'v1' ? 'api/v1' : `apis/${groupVersion}`);
   const all = ['v1', ...groupVersions(registry)];
   return {
     paths: Object.fromEntries(
-      all.map(groupVersion => [path(groupVersion), { serverRelativeURL: `/openapi/v3/${path(groupVersion)}?hash=1` }]),
+      all.map(groupVersion => [
+        path(groupVersion),
+        {
+          serverRelativeURL: `/openapi/v3/${path(groupVersion)}?hash=${contentHash(openApiV3(registry, groupVersion))}`,
+        },
+      ]),
     ),
   };
 }

@@ -25,6 +25,7 @@ import { isProtobuf, protobufToJson } from './protobuf.ts';
 import { apiVersionOf, type Registry, type Resource } from './registry.ts';
 import type { Resources } from './resources.ts';
 import { review } from './reviews.ts';
+import { checkFields } from './schema.ts';
 import { selectorOf } from './selector.ts';
 import { ApiError, badRequest, notFound, statusBody, success } from './status.ts';
 import type { Store, StoreEvent } from './store.ts';
@@ -231,11 +232,7 @@ export class ApiServer {
           call,
           resource,
           201,
-          this.#modules.resources.create(
-            resource,
-            this.#modules.resources.parse(resource, call.body, namespace),
-            this.#dryRun(call),
-          ),
+          this.#modules.resources.create(resource, this.#parsed(call, resource, namespace), this.#dryRun(call)),
         );
       if (method === 'DELETE') return this.#deleteCollection(call, target);
     } else {
@@ -250,6 +247,13 @@ export class ApiServer {
       'MethodNotAllowed',
       `the server does not allow this method (${method}) on the requested resource`,
     );
+  }
+
+  #parsed(call: Call, resource: Resource, namespace: string | undefined): KubeObject {
+    const object = this.#modules.resources.parse(resource, call.body, namespace);
+    if (resource.columns === undefined)
+      checkFields(resource.kind, object as unknown as JsonObject, call.url.searchParams.get('fieldValidation'));
+    return object;
   }
 
   #dryRun(call: Call): boolean {
@@ -369,7 +373,7 @@ export class ApiServer {
   }
 
   #put(call: Call, { resource, namespace, subresource }: Target, name: string): undefined {
-    const object = this.#modules.resources.parse(resource, call.body, namespace);
+    const object = this.#parsed(call, resource, namespace);
     if (object.metadata.name !== name)
       throw badRequest(`the name of the object (${object.metadata.name}) does not match the name on the URL (${name})`);
     this.#answer(
@@ -385,6 +389,7 @@ export class ApiServer {
     const type = call.request.headers['content-type'] ?? '';
     if (type.includes('apply-patch')) {
       const { searchParams } = call.url;
+      this.#parsed(call, resource, namespace);
       const existed = store.get(resource, namespace, name) !== undefined;
       const applied = resources.apply(
         resource,
