@@ -4,10 +4,12 @@
  * packet is ever translated and no conntrack entry made. recvmsg(2) and getpeername(2) give the dialled address back.
  * Context fields: user_ip4/user_ip6 and user_port are in network byte order.
  */
+#include <bpf/bpf_core_read.h>
 #include "lib/addr.h"
 
 #define ALLOW 1
 #define REFUSE 0
+#define EADDRINUSE 98
 #define ECONNREFUSED 111
 
 struct dialled {
@@ -126,11 +128,18 @@ subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
 	return TRANSLATED;
 }
 
-/* The error that a closed port would give; bpf_set_retval is there since Linux 5.18, before it is EPERM. */
-static __always_inline int refuse(void)
+/* bpf_set_retval is there since Linux 5.18; before, what is refused gets EPERM. */
+static __always_inline int refuse_with(int error)
 {
-	bpf_set_retval(-ECONNREFUSED);
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
+		bpf_set_retval(-error);
 	return REFUSE;
+}
+
+/* The error that a closed port would give. When the cluster wants silence, the packet goes out and tc drops it. */
+static __always_inline int no_backend(void)
+{
+	return config.flags & CONFIG_NO_BACKEND_DROP ? ALLOW : refuse_with(ECONNREFUSED);
 }
 
 static __always_inline void dialled_v4(struct bpf_sock_addr *ctx, struct dialled *to)
@@ -160,7 +169,7 @@ static __always_inline int dial_v4(struct bpf_sock_addr *ctx)
 	dialled_v4(ctx, &to);
 	result = translate(ctx, &to);
 	if (result == NO_BACKEND)
-		return refuse();
+		return no_backend();
 	if (result == TRANSLATED) {
 		ctx->user_ip4 = to.address.words[3];
 		ctx->user_port = to.port;
@@ -177,7 +186,7 @@ static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
 	dialled_v6(ctx, &to);
 	result = translate(ctx, &to);
 	if (result == NO_BACKEND)
-		return refuse();
+		return no_backend();
 	if (result == TRANSLATED) {
 		ctx->user_ip6[0] = to.address.words[0];
 		ctx->user_ip6[1] = to.address.words[1];
@@ -188,7 +197,16 @@ static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-/* What the application dialled, by what the kernel sees; false when this socket dialled no service. */
+/* A frontend that was removed names nobody any more: its id has gone, or belongs to another. */
+static __always_inline bool frontend_exists(const struct lb_sock_revnat *dialled)
+{
+	__u16 id = dialled->rev_nat_id;
+	struct lb_revnat *frontend = bpf_map_lookup_elem(&lb_revnat, &id);
+
+	return frontend && frontend->port == dialled->port;
+}
+
+/* What the application dialled, by what the kernel sees; false when this socket dialled no service that still exists. */
 static __always_inline bool recall(struct bpf_sock_addr *ctx, struct dialled *peer)
 {
 	struct lb_sock_revnat_key key = {};
@@ -201,6 +219,10 @@ static __always_inline bool recall(struct bpf_sock_addr *ctx, struct dialled *pe
 	value = bpf_map_lookup_elem(&lb_sock_revnat, &key);
 	if (!value)
 		return false;
+	if (!frontend_exists(value)) {
+		bpf_map_delete_elem(&lb_sock_revnat, &key);
+		return false;
+	}
 	addr_copy(&peer->address, &value->address);
 	peer->port = value->port;
 	return true;
@@ -281,4 +303,45 @@ int sock6_getpeername(struct bpf_sock_addr *ctx)
 {
 	restore_v6(ctx);
 	return ALLOW;
+}
+
+static __always_inline bool is_node_port(const struct addr *any, __u16 port, __u8 proto)
+{
+	struct lb_service *service;
+	struct lb_key key = {};
+
+	addr_copy(&key.address, any);
+	key.dport = bpf_htons(port);
+	key.proto = proto;
+	service = master(&key);
+	return service && (service->flags & LB_SVC_NODE_PORT);
+}
+
+/* A server of the node on a NodePort would never get a connection: better that it hears so at bind(2). src_port is in host order. */
+static __always_inline int check_bind(struct bpf_sock *ctx)
+{
+	struct addr any = {};
+	__u16 port = (__u16)ctx->src_port;
+	__u8 proto = (__u8)ctx->protocol;
+
+	if (port < config.node_port_min || port > config.node_port_max || !config.host_netns_cookie)
+		return ALLOW;
+	if (bpf_get_netns_cookie(ctx) != config.host_netns_cookie)
+		return ALLOW;
+	if (is_node_port(&any, port, proto))
+		return refuse_with(EADDRINUSE);
+	addr_set_v4(&any, 0);
+	return is_node_port(&any, port, proto) ? refuse_with(EADDRINUSE) : ALLOW;
+}
+
+SEC("cgroup/post_bind4")
+int sock4_post_bind(struct bpf_sock *ctx)
+{
+	return check_bind(ctx);
+}
+
+SEC("cgroup/post_bind6")
+int sock6_post_bind(struct bpf_sock *ctx)
+{
+	return check_bind(ctx);
 }

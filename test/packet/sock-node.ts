@@ -46,6 +46,8 @@ const attachments = {
   sock6_recvmsg: AttachType.CGROUP_UDP6_RECVMSG,
   sock4_getpeername: AttachType.CGROUP_INET4_GETPEERNAME,
   sock6_getpeername: AttachType.CGROUP_INET6_GETPEERNAME,
+  sock4_post_bind: AttachType.CGROUP_INET4_POST_BIND,
+  sock6_post_bind: AttachType.CGROUP_INET6_POST_BIND,
 } as const;
 
 /** A process of the node, in a namespace. */
@@ -79,6 +81,8 @@ export interface Service {
   readonly active: readonly number[];
   readonly terminating?: readonly number[];
   readonly revNatId: number;
+  /** LbServiceFlags; a ClusterIP unless said. */
+  readonly flags?: number;
 }
 
 export class SockNode {
@@ -153,14 +157,19 @@ export class SockNode {
   service(service: Service): void {
     const services = new KernelMap(this.#fd('lb_services'), mapSpecs.lb_services);
     const address = addressBytes(parseAddress(service.host));
-    const { active, terminating = [], proto, revNatId } = service;
+    const { active, terminating = [], proto, revNatId, flags = 1 } = service;
     const key = { address, dport: service.port, proto, scope: 0 };
     [...active, ...terminating].forEach((backendId, index) => {
-      services.put({ ...key, backendSlot: index + 1 }, { backendId, count: 0, revNatId, flags: 1, qcount: 0 });
+      services.put({ ...key, backendSlot: index + 1 }, { backendId, count: 0, revNatId, flags, qcount: 0 });
     });
     const counts = { count: active.length, qcount: terminating.length };
-    services.put({ ...key, backendSlot: 0 }, { backendId: 0, ...counts, revNatId, flags: 1 });
+    services.put({ ...key, backendSlot: 0 }, { backendId: 0, ...counts, revNatId, flags });
     new KernelMap(this.#fd('lb_revnat'), mapSpecs.lb_revnat).put(revNatId, { address, port: service.port });
+  }
+
+  /** What user space removes last of a service: from then on nothing is said in its name. */
+  forget(revNatId: number): void {
+    new KernelMap(this.#fd('lb_revnat'), mapSpecs.lb_revnat).remove(revNatId);
   }
 
   /** Starts a process in the node's namespace or the pod's. */

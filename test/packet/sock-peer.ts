@@ -20,6 +20,8 @@ export interface ServeRequest {
   readonly kind: 'serve';
   readonly host: string;
   readonly port: number;
+  /** Only to see whether bind(2) is allowed. */
+  readonly close?: boolean;
 }
 
 /** What the application saw; addresses as `host port`. */
@@ -97,6 +99,10 @@ async function serve(request: ServeRequest): Promise<DialResult> {
   udp.on('message', (_data, from) => udp.send(String(request.port), from.port, from.address));
   udp.bind(request.port, request.host);
   await once(udp, 'listening');
+  if (request.close === true) {
+    tcp.close();
+    udp.close();
+  }
   return {};
 }
 

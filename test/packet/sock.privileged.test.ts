@@ -1,6 +1,7 @@
 /** Socket load balancing as applications see it: real sockets in a cgroup, each family, protocol and call. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
+import { ConfigFlags, LbServiceFlags } from '@ciliate/abi';
 import { privileged } from '../lib/privileged.ts';
 import { type Peer, SockNode } from './sock-node.ts';
 import type { DialRequest } from './sock-peer.ts';
@@ -24,7 +25,7 @@ const loopback = { v4: '127.0.0.1', v6: '::1' };
 const anywhere = { v4: '0.0.0.0', v6: '::' };
 
 /** Ports of the services; the servers listen on 8001 (takes new flows) and 8002 (terminating). */
-const port = { plain: 80, empty: 81, terminating: 82, gone: 83, nodePort: 30080, notNodePort: 29999 };
+const port = { plain: 80, empty: 81, terminating: 82, gone: 83, removed: 84, nodePort: 30080, notNodePort: 29999 };
 
 function fill(node: SockNode): void {
   let id = 0;
@@ -35,7 +36,11 @@ function fill(node: SockNode): void {
       const active = 1 + index * 4 + (proto === TCP ? 0 : 2);
       node.backend(active, nodeAddress[family], 8001, proto);
       node.backend(active + 1, nodeAddress[family], 8002, proto);
-      const add = (host: string, at: number, slots: { active: number[]; terminating?: number[] }): void => {
+      const add = (
+        host: string,
+        at: number,
+        slots: { active: number[]; terminating?: number[]; flags?: number },
+      ): void => {
         id += 1;
         node.service({ host, port: at, proto, revNatId: id, ...slots });
       };
@@ -43,7 +48,9 @@ function fill(node: SockNode): void {
       add(clusterIp[family], port.empty, { active: [] });
       add(clusterIp[family], port.terminating, { active: [], terminating: [active + 1] });
       add(clusterIp[family], port.gone, { active: [99] });
-      add(anywhere[family], port.nodePort, { active: [active] });
+      add(clusterIp[family], port.removed, { active: [active] });
+      node.forget(id);
+      add(anywhere[family], port.nodePort, { active: [active], flags: LbServiceFlags.LB_SVC_NODE_PORT });
       add(anywhere[family], port.notNodePort, { active: [active] });
     }
   }
@@ -103,6 +110,13 @@ suite('socket load balancing', privileged('bpf'), () => {
         const result = await pod.ask({ kind, host: family.host(clusterIp), port: port.gone });
         assert.deepEqual(result, { error: 'ECONNREFUSED' });
       });
+      test(`${title}: nothing is said in the name of a removed frontend`, async () => {
+        const result = await pod.ask({ kind, host: family.host(clusterIp), port: port.removed });
+        const backend = `${family.host(nodeAddress)} 8001`;
+        assert.equal(result.answeredBy, 8001);
+        if (kind !== 'udp-sendmsg') assert.equal(result.peer, backend);
+        if (kind !== 'tcp') assert.equal(result.from, backend);
+      });
       test(`${title}: what is no service is left alone`, async () => {
         const result = await pod.ask({ kind, host: family.host(nodeAddress), port: 8001 });
         assert.equal(result.answeredBy, 8001);
@@ -127,4 +141,32 @@ suite('socket load balancing', privileged('bpf'), () => {
       });
     }
   }
+
+  for (const address of [anywhere.v4, anywhere.v6, nodeAddress.v4, nodeAddress.v6]) {
+    test(`bind to ${address}: the node may not take a NodePort, a pod and other ports may`, async () => {
+      const request = { kind: 'serve', host: address, port: port.nodePort } as const;
+      assert.deepEqual(await host.ask(request), { error: 'EADDRINUSE' });
+      assert.deepEqual(await host.ask({ ...request, port: port.nodePort + 1, close: true }), {});
+      assert.deepEqual(await pod.ask({ ...request, close: true }), {});
+    });
+  }
+});
+
+suite('socket load balancing where services without backends shall be silent', privileged('bpf'), () => {
+  let node: SockNode;
+  before(() => {
+    node = new SockNode(`sock-silent-${process.pid}`, ConfigFlags.CONFIG_NO_BACKEND_DROP);
+    fill(node);
+  });
+  after(async () => {
+    await node?.down();
+  });
+
+  test('nothing is refused at the socket', async () => {
+    const pod = await node.peer('pod');
+    const request = { kind: 'udp-sendmsg', host: nodeAddress.v4, port: 8001 } as const;
+    node.service({ host: nodeAddress.v4, port: 8001, proto: UDP, active: [], revNatId: 900 });
+    assert.deepEqual(await pod.ask({ kind: 'serve', host: nodeAddress.v4, port: 8001 }), {});
+    assert.equal((await pod.ask(request)).answeredBy, 8001);
+  });
 });
