@@ -59,7 +59,7 @@ export class Resources {
   }
 
   #prepared(resource: Resource, object: KubeObject, before: KubeObject | undefined): KubeObject {
-    validate(resource, object);
+    validate(resource, object, before);
     if (resource.kind === 'Service' && resource.group === '')
       return allocateService(object, before, this.#services.takenByOthers(object), this.#ranges);
     if (resource.kind === 'Node') return allocatePodCidrs(object, this.#store.list(resource), this.#ranges);
@@ -188,9 +188,15 @@ export class Resources {
     const grace =
       options.gracePeriodSeconds === undefined
         ? resource.kind === 'Pod'
-          ? numberAt(object, 'spec', 'terminationGracePeriodSeconds') || 30
+          ? gracePeriodOf(object)
           : 0
         : numberAt(options, 'gracePeriodSeconds');
+    if (resource.kind === 'Namespace' && keptNamespaces.has(object.metadata.name))
+      throw new ApiError(
+        403,
+        'Forbidden',
+        `namespaces "${object.metadata.name}" is forbidden: this namespace may not be deleted`,
+      );
     const uid = at(options, 'preconditions', 'uid');
     if (uid !== undefined && uid !== object.metadata.uid)
       throw conflict(resource, object.metadata.name, `Precondition failed: UID in precondition: ${String(uid)}`);
@@ -204,6 +210,14 @@ export class Resources {
     }
     return this.#store.remove(resource, object);
   }
+}
+
+const keptNamespaces = new Set(['default', 'kube-system', 'kube-public']);
+
+function gracePeriodOf(pod: KubeObject): number {
+  return at(pod, 'spec', 'terminationGracePeriodSeconds') === undefined
+    ? 30
+    : numberAt(pod, 'spec', 'terminationGracePeriodSeconds');
 }
 
 function stripMeta(config: JsonObject): JsonObject {

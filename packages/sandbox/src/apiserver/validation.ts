@@ -1,6 +1,7 @@
 /** The fields that networking depends on, and names. Everything else is stored as it comes. */
-import { type KubeObject, listAt, numberAt, textAt } from './object.ts';
+import { type KubeObject, listAt, numberAt, objectAt, sameJson, textAt } from './object.ts';
 import type { Resource } from './registry.ts';
+import { matchesSelector } from './selector.ts';
 import { type FieldError, invalid } from './status.ts';
 
 const subdomain = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -79,8 +80,35 @@ function specErrors(resource: Resource, object: KubeObject): readonly FieldError
   }
 }
 
-/** Throws 422 that names every wrong field. */
-export function validate(resource: Resource, object: KubeObject): void {
-  const errors = [...nameErrors(resource, object.metadata.name), ...specErrors(resource, object)];
+const workloads = new Set(['deployments', 'replicasets', 'daemonsets', 'statefulsets']);
+
+/** A workload that does not select its own pods would make them for ever; one that changes its selector would lose them. */
+function selectorErrors(resource: Resource, object: KubeObject, before: KubeObject | undefined): readonly FieldError[] {
+  if (!workloads.has(resource.plural) || object.spec?.selector === undefined) return [];
+  const selector = objectAt(object, 'spec', 'selector');
+  const labels = objectAt(object, 'spec', 'template', 'metadata', 'labels') as Readonly<Record<string, string>>;
+  const changed = before !== undefined && !sameJson(before.spec?.selector, selector);
+  return [
+    ...(matchesSelector(selector, labels)
+      ? []
+      : [
+          {
+            field: 'spec.template.metadata.labels',
+            message: `Invalid value: ${JSON.stringify(labels)}: \`selector\` does not match template \`labels\``,
+          },
+        ]),
+    ...(changed
+      ? [{ field: 'spec.selector', message: `Invalid value: ${JSON.stringify(selector)}: field is immutable` }]
+      : []),
+  ];
+}
+
+/** Throws 422 that names every wrong field. `before`: what the object replaces. */
+export function validate(resource: Resource, object: KubeObject, before?: KubeObject): void {
+  const errors = [
+    ...nameErrors(resource, object.metadata.name),
+    ...specErrors(resource, object),
+    ...selectorErrors(resource, object, before),
+  ];
   if (errors.length > 0) throw invalid(resource.kind, object.metadata.name, errors);
 }

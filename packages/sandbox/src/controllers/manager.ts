@@ -20,6 +20,7 @@ export interface ManagerOptions {
 }
 
 const leaseTimeout = 40_000;
+const eventLifetime = 3_600_000;
 const syncs: Readonly<Record<string, (client: Client, object: KubeObject) => void>> = {
   Deployment: syncDeployment,
   ReplicaSet: syncReplicaSet,
@@ -207,6 +208,8 @@ export class ControllerManager {
       const last = Date.parse(renewed || (node.metadata.creationTimestamp ?? ''));
       if (Date.now() - last > leaseTimeout) this.#markUnknown(node);
     }
+    for (const event of this.#client.list('Event'))
+      if (Date.now() - Date.parse(event.metadata.creationTimestamp ?? '') > eventLifetime) this.#client.remove(event);
     const names = new Set(nodes.map(node => node.metadata.name));
     for (const pod of this.#client.list('Pod')) {
       const node = textAt(pod, 'spec', 'nodeName');
