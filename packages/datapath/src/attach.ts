@@ -80,6 +80,8 @@ const cgroupAttachments = {
   sock6_recvmsg: AttachType.CGROUP_UDP6_RECVMSG,
   sock4_getpeername: AttachType.CGROUP_INET4_GETPEERNAME,
   sock6_getpeername: AttachType.CGROUP_INET6_GETPEERNAME,
+  sock4_post_bind: AttachType.CGROUP_INET4_POST_BIND,
+  sock6_post_bind: AttachType.CGROUP_INET6_POST_BIND,
 } as const;
 
 /** Socket programs on the cgroup that holds the node's processes and pods. */

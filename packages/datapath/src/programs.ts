@@ -29,6 +29,8 @@ export const objects: readonly ObjectSpec[] = [
       'sock6_recvmsg',
       'sock4_getpeername',
       'sock6_getpeername',
+      'sock4_post_bind',
+      'sock6_post_bind',
     ],
   },
   { file: 'gc.bpf.o', programs: ['ct_gc', 'nat_gc'] },
