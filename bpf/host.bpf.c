@@ -29,7 +29,12 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 	struct netdev_entry *device;
 	struct addr source;
 
-	if (!from || (from->flags & ENDPOINT_HOST) || !(config.flags & wanted))
+	if (from && (from->flags & ENDPOINT_HOST)) {
+		int ret = reverse_host_service(skb, p);
+
+		return ret < 0 ? ret : TC_ACT_UNSPEC;
+	}
+	if (!from || !(config.flags & wanted))
 		return TC_ACT_UNSPEC;
 	if (addr_is_local_scope(&p->daddr) || in_cluster(&p->daddr) || (p->flags & PACKET_ICMP_ERROR))
 		return TC_ACT_UNSPEC;
@@ -62,6 +67,10 @@ static __always_inline int send_to_pod(struct __sk_buff *skb, struct packet *p)
 	struct endpoint_entry *ep = endpoint_lookup(&p->daddr);
 	struct ipcache_entry *to;
 
+	int ret = reverse_host_service(skb, p);
+
+	if (ret < 0)
+		return ret;
 	if (ep)
 		return ep->flags & ENDPOINT_HOST ? TC_ACT_OK : to_endpoint(skb, p, ep, false);
 	to = ipcache_lookup(&p->daddr);

@@ -26,11 +26,30 @@ static __always_inline void ct_reply_key_of(const struct packet *p, struct ct_ke
 	key->direction = direction;
 }
 
-static __always_inline __u32 ct_lifetime(const struct packet *p, bool closing)
+/* Second bit of datapath_state.ingress_tracked, whose first is any such flow. */
+#define INGRESS_TO_HOST 2
+#define CT_CLOSING (CT_RX_CLOSING | CT_TX_CLOSING)
+
+/* What has been seen of a TCP flow's end; a new SYN begins it again. Other protocols have no end. */
+static __always_inline __u32 closing_flags(const struct packet *p, bool reply, __u32 flags)
+{
+	if (p->proto != IPPROTO_TCP)
+		return flags;
+	if (p->tcp_flags & TCP_RST)
+		return flags | CT_CLOSING;
+	if (p->tcp_flags & TCP_FIN)
+		return flags | (reply ? CT_RX_CLOSING : CT_TX_CLOSING);
+	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? flags & ~CT_CLOSING : flags;
+}
+
+/* One side closed: the other may still send, and each packet lengthens the life. The last ACK must not make it long again. */
+static __always_inline __u32 ct_lifetime(const struct packet *p, __u32 flags)
 {
 	if (p->proto == IPPROTO_TCP) {
-		if (closing)
+		if ((flags & CT_CLOSING) == CT_CLOSING)
 			return config.ct_tcp_closing;
+		if (flags & CT_CLOSING)
+			return config.ct_tcp_syn;
 		return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? config.ct_tcp_syn : config.ct_tcp_established;
 	}
 	return p->proto == IPPROTO_UDP ? config.ct_udp : config.ct_other;
@@ -39,20 +58,11 @@ static __always_inline __u32 ct_lifetime(const struct packet *p, bool closing)
 /* Lifetimes are written at most once a second, so that a busy flow does not fight over its cache line. */
 static __always_inline void ct_touch(struct __sk_buff *skb, struct ct_entry *entry, const struct packet *p, bool reply)
 {
-	__u16 closing = reply ? CT_RX_CLOSING : CT_TX_CLOSING;
-	__u32 expires;
+	__u16 flags = (__u16)closing_flags(p, reply, entry->flags) | (reply ? CT_REPLIED : 0);
+	__u32 expires = now_seconds() + ct_lifetime(p, flags);
 
-	if (p->proto == IPPROTO_TCP) {
-		if (p->tcp_flags & TCP_RST)
-			entry->flags |= CT_RX_CLOSING | CT_TX_CLOSING;
-		else if (p->tcp_flags & TCP_FIN)
-			entry->flags |= closing;
-		else if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-			entry->flags &= ~(CT_RX_CLOSING | CT_TX_CLOSING);
-	}
-	if (reply && !(entry->flags & CT_REPLIED))
-		entry->flags |= CT_REPLIED;
-	expires = now_seconds() + ct_lifetime(p, (entry->flags & CT_RX_CLOSING) && (entry->flags & CT_TX_CLOSING));
+	if (flags != entry->flags)
+		entry->flags = flags;
 	if (expires != entry->expires)
 		entry->expires = expires;
 	entry->packets += 1;
@@ -89,7 +99,7 @@ static __always_inline int ct_create(struct __sk_buff *skb, const struct packet 
 	struct ct_key key;
 
 	ct_key_of(p, &key, direction);
-	entry.expires = now_seconds() + ct_lifetime(p, false);
+	entry.expires = now_seconds() + ct_lifetime(p, 0);
 	if (bpf_map_update_elem(&ct, &key, &entry, BPF_ANY) < 0)
 		return -DROP_CT_CREATE_FAILED;
 	if (seen && direction == CT_EGRESS && !seen->egress_tracked)

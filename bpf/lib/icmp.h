@@ -95,9 +95,8 @@ subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *fou
 
 	if (!p || !found)
 		return -DROP_INVALID;
-	ret = parse_quoted(skb, p, &q);
-	if (ret < 0)
-		return ret;
+	if (parse_quoted(skb, p, &q) < 0)
+		return 0; /* none of ours, and maybe the host's */
 	addr_copy(&key.saddr, &q.daddr);
 	addr_copy(&key.daddr, &q.saddr);
 	key.sport = q.dport;
@@ -129,9 +128,8 @@ subprogram reverse_service_error(struct __sk_buff *skb, struct packet *p, __u32 
 		return -DROP_INVALID;
 	if (!tracks(direction))
 		return 0;
-	ret = parse_quoted(skb, p, &q);
-	if (ret < 0)
-		return ret;
+	if (parse_quoted(skb, p, &q) < 0)
+		return 0; /* none of ours, and maybe the host's */
 	ct_key_of(&q, &key, direction);
 	entry = bpf_map_lookup_elem(&ct, &key);
 	if (!entry || !entry->rev_nat_id)

@@ -20,13 +20,23 @@ static __always_inline void nat_key_of(const struct packet *p, struct nat_key *k
 	key->direction = direction;
 }
 
-static __always_inline void nat_touch(struct nat_entry *entry, const struct packet *p)
+/* `flags`: closing flags of enum ct_flags, as the whole flow has them. */
+static __always_inline void nat_touch(struct nat_entry *entry, const struct packet *p, __u32 flags)
 {
-	bool closing = p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_FIN | TCP_RST));
-	__u32 expires = now_seconds() + ct_lifetime(p, closing);
+	__u32 expires = now_seconds() + ct_lifetime(p, flags);
 
+	if (flags != entry->flags)
+		entry->flags = flags;
 	if (expires != entry->expires)
 		entry->expires = expires;
+}
+
+/* Whether the reply's entry that stands in the way of a new one is this very flow's: its packet's own entry went first. */
+static __always_inline bool nat_belongs_to(const struct nat_key *reply, const struct packet *p)
+{
+	struct nat_entry *entry = bpf_map_lookup_elem(&nat, reply);
+
+	return entry && entry->to_port == p->sport && addr_equal(&p->saddr, &entry->to_address);
 }
 
 static __always_inline __u16 nat_port(__u32 seed)
@@ -54,10 +64,10 @@ subprogram nat_allocate(struct packet *p, const struct addr *source, __u16 *port
 	addr_copy(&entry.to_address, &p->saddr);
 	entry.to_port = p->sport;
 	entry.created = now_seconds();
-	entry.expires = entry.created + ct_lifetime(p, false);
+	entry.expires = entry.created + ct_lifetime(p, 0);
 	for (int i = 0; i < NAT_TRIES; i++) {
 		key.dport = nat_port(seed);
-		if (!bpf_map_update_elem(&nat, &key, &entry, BPF_NOEXIST)) {
+		if (!bpf_map_update_elem(&nat, &key, &entry, BPF_NOEXIST) || nat_belongs_to(&key, p)) {
 			*port = key.dport;
 			entry.to_port = key.dport;
 			addr_copy(&entry.to_address, source);
@@ -70,8 +80,8 @@ subprogram nat_allocate(struct packet *p, const struct addr *source, __u16 *port
 	return -DROP_NAT_NO_MAPPING;
 }
 
-/* Keeps the reply's entry as long as the packet's own: both ends of a one-way flow live equally long. */
-static __always_inline bool nat_reply_entry_lives(const struct packet *p, const struct nat_entry *egress)
+/* Keeps the reply's entry as long as the packet's own: both ends of a one-way flow live equally long. False: it is gone. */
+static __always_inline bool nat_keep(const struct packet *p, struct nat_entry *egress)
 {
 	struct nat_key reply = {};
 	struct nat_entry *entry;
@@ -83,9 +93,11 @@ static __always_inline bool nat_reply_entry_lives(const struct packet *p, const 
 	reply.proto = p->proto;
 	reply.direction = NAT_INGRESS;
 	entry = bpf_map_lookup_elem(&nat, &reply);
-	if (entry)
-		nat_touch(entry, p);
-	return entry != NULL;
+	if (!entry)
+		return false;
+	nat_touch(entry, p, closing_flags(p, false, entry->flags));
+	nat_touch(egress, p, entry->flags);
+	return true;
 }
 
 /* Gives the packet `source` as source address and a port that belongs to this flow alone. */
@@ -102,8 +114,7 @@ subprogram snat(struct __sk_buff *skb, struct packet *p, const struct addr *sour
 		return -DROP_NAT_UNSUPP_PROTO;
 	nat_key_of(p, &key, NAT_EGRESS);
 	entry = bpf_map_lookup_elem(&nat, &key);
-	if (entry && addr_equal(source, &entry->to_address) && nat_reply_entry_lives(p, entry)) {
-		nat_touch(entry, p);
+	if (entry && addr_equal(source, &entry->to_address) && nat_keep(p, entry)) {
 		port = entry->to_port;
 	} else {
 		ret = nat_allocate(p, source, &port);
@@ -111,6 +122,21 @@ subprogram snat(struct __sk_buff *skb, struct packet *p, const struct addr *sour
 			return ret;
 	}
 	return rewrite(skb, p, SOURCE, source, port);
+}
+
+/* The peer's RST is the last packet of the flow: nothing else would shorten the life of the entry for the way out. */
+static __always_inline void nat_forget(const struct packet *p, struct nat_key *key, const struct addr *client, __be16 port)
+{
+	struct nat_entry *entry;
+
+	addr_copy(&key->saddr, client);
+	addr_copy(&key->daddr, &p->saddr);
+	key->sport = port;
+	key->dport = p->sport;
+	key->direction = NAT_EGRESS;
+	entry = bpf_map_lookup_elem(&nat, key);
+	if (entry)
+		nat_touch(entry, p, CT_CLOSING);
 }
 
 /* Undoes snat() on a reply. *found tells whether the packet was one. */
@@ -130,8 +156,10 @@ subprogram reverse_snat(struct __sk_buff *skb, struct packet *p, bool *found)
 	if (!entry)
 		return 0;
 	*found = true;
-	nat_touch(entry, p);
+	nat_touch(entry, p, closing_flags(p, true, entry->flags));
 	addr_copy(&to, &entry->to_address);
 	port = entry->to_port;
+	if (p->tcp_flags & TCP_RST)
+		nat_forget(p, &key, &to, port);
 	return rewrite(skb, p, DESTINATION, &to, port);
 }

@@ -42,6 +42,34 @@ subprogram to_remote_backend(struct __sk_buff *skb, struct packet *p, __u32 iden
 	return ret < 0 ? ret : to_remote(skb, p, identity);
 }
 
+/* The node itself serves (a pod in the host's network): from now on what it sends may be a reply that needs its frontend back. */
+static __always_inline void host_is_backend(void)
+{
+	struct datapath_state *seen = state();
+
+	if (seen && !(seen->ingress_tracked & INGRESS_TO_HOST))
+		seen->ingress_tracked |= INGRESS_TO_HOST;
+}
+
+static __always_inline bool host_replies_are_tracked(void)
+{
+	struct datapath_state *seen = state();
+
+	return seen && (seen->ingress_tracked & INGRESS_TO_HOST);
+}
+
+/* What the node's own stack sends, as the client knows it: the frontend is the source, also in errors. */
+static __always_inline int reverse_host_service(struct __sk_buff *skb, struct packet *p)
+{
+	bool found = false;
+
+	if (!host_replies_are_tracked())
+		return 0;
+	if (p->flags & PACKET_ICMP_ERROR)
+		return reverse_service_error(skb, p, CT_INGRESS);
+	return reverse_service(skb, p, CT_INGRESS, &found);
+}
+
 /*
  * TC_ACT_UNSPEC: no service. NODE_PORT_REMOTE: translated, and the backend is elsewhere; the caller goes on with that, because
  * a call from here would be one frame too deep for the 512 bytes of stack.
@@ -76,7 +104,10 @@ subprogram node_port(struct __sk_buff *skb, struct packet *p)
 	local = endpoint_lookup(&p->daddr);
 	if (local && !(local->flags & ENDPOINT_HOST))
 		return to_endpoint(skb, p, local, true);
-	return local ? to_stack(skb) : NODE_PORT_REMOTE;
+	if (!local)
+		return NODE_PORT_REMOTE;
+	host_is_backend();
+	return to_stack(skb);
 }
 
 /* A reply to a flow that left with our address: first the source NAT is undone, then the service. */

@@ -27,7 +27,7 @@ export interface L4 {
   readonly checksumAt: number;
 }
 
-const flagBits = { SYN: 2, 'SYN,ACK': 18 } as const;
+const flagBits = { FIN: 17, SYN: 2, RST: 4, ACK: 16, 'SYN,ACK': 18 } as const;
 
 export function tcp(sport: number, dport: number, flags: keyof typeof flagBits = 'SYN'): L4 {
   const bytes = Buffer.alloc(20);
