@@ -56,7 +56,7 @@ export class FakeMap<K, V> implements BpfMap<K, V> {
 
   *entries(): IterableIterator<[K, V]> {
     for (const [key, value] of [...this.#entries])
-      yield [this.key.read(Buffer.from(key, 'latin1'), 0), this.value.read(value, 0)];
+      yield [this.key.read(new Uint8Array(Buffer.from(key, 'latin1')), 0), this.value.read(value, 0)];
   }
 
   *keys(): IterableIterator<K> {

@@ -1,0 +1,263 @@
+/** The kernel edge against the kernel: maps as strict as their fake, pins, links, the ring buffer, rtnetlink. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { type MapSpec, mapSpecs, u32Codec } from '@ciliate/abi';
+import {
+  AttachType,
+  addAddress,
+  attachPinned,
+  type BpfMap,
+  closeFd,
+  createNetworkNamespace,
+  createVeth,
+  deleteLink,
+  detachPinned,
+  FakeMap,
+  findLink,
+  inNetworkNamespace,
+  KernelError,
+  KernelMap,
+  type LoadedObject,
+  listAddresses,
+  loadObject,
+  NetlinkSocket,
+  openPinned,
+  probeFeatures,
+  RingBuffer,
+  removeNetworkNamespace,
+  requireFeatures,
+  seededRandom,
+  testRun,
+} from '@ciliate/kernel';
+import { privileged } from '../lib/privileged.ts';
+import { address, fullConfig, objectPath } from './config.ts';
+import { eth } from './packet.ts';
+
+const namespace = `/run/netns/kernel-test-${process.pid}`;
+const hasCode =
+  (code: string, words: RegExp) =>
+  (error: unknown): boolean =>
+    error instanceof KernelError && error.code === code && words.test(error.message);
+
+function fdOf(object: LoadedObject, map: string): number {
+  const fd = object.maps.get(map);
+  assert.ok(fd !== undefined);
+  return fd;
+}
+
+function outcome<T>(run: () => T): T | string {
+  try {
+    return run();
+  } catch (error) {
+    return error instanceof KernelError ? error.code : String(error);
+  }
+}
+
+const sorted = <K, V>(map: BpfMap<K, V>): string[] => [...map.entries()].map(pair => JSON.stringify(pair)).toSorted();
+
+suite('kernel edge', privileged('bpf'), () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ciliate-kernel-'));
+  const pins = join(folder, 'maps');
+  let object: LoadedObject;
+
+  before(() => {
+    execFileSync('mount', ['-t', 'bpf', 'bpf', folder]);
+    createNetworkNamespace(namespace);
+    object = loadObject({
+      path: objectPath('lxc.bpf.o'),
+      rodata: fullConfig(),
+      mapPinDir: pins,
+      maxEntries: { lb_backends: 12, ipcache: 12 },
+    });
+  });
+  after(() => {
+    object?.close();
+    removeNetworkNamespace(namespace);
+    execFileSync('umount', [folder]);
+    rmSync(folder, { recursive: true });
+  });
+
+  /** The same 2,000 random calls on both; every answer, error codes too, and every content must be equal. */
+  function compare<K, V>(spec: MapSpec<K, V>, key: (n: number) => K, value: (n: number) => V): void {
+    const real = new KernelMap(fdOf(object, spec.name), spec);
+    const fake = new FakeMap({ ...spec, maxEntries: real.maxEntries });
+    const random = seededRandom(20_261_121);
+    for (let step = 0; step < 2000; step += 1) {
+      const [what, k, v] = [random(), key(Math.floor(random() * 20)), value(step)];
+      const call = (map: BpfMap<K, V>): unknown => {
+        if (what < 0.4) return outcome(() => map.put(k, v));
+        if (what < 0.55) return outcome(() => map.create(k, v));
+        if (what < 0.85) return map.remove(k);
+        return map.lookup(k);
+      };
+      assert.deepEqual(call(real), call(fake), `step ${step}`);
+    }
+    assert.ok(fake.count() > 0);
+    assert.deepEqual(sorted(real), sorted(fake));
+    assert.equal(real.count(), fake.count());
+    real.removeBatch([...real.keys()]);
+    assert.equal(real.count(), 0);
+  }
+
+  test('hash: the fake does what the kernel does, errors and MAP_FULL too', () => {
+    compare(
+      mapSpecs.lb_backends,
+      n => n,
+      n => ({ address: address('10.0.0.1'), port: n, proto: 6, flags: 0 }),
+    );
+  });
+
+  test('longest prefix: the fake does what the kernel does with whole keys', () => {
+    compare(
+      mapSpecs.ipcache,
+      n => ({ prefixlen: 128, address: address(`10.0.0.${n}`) }),
+      n => ({ identity: n, tunnelEndpoint: address('172.30.0.12'), flags: 1 }),
+    );
+  });
+
+  test('a batch larger than one call, read back by batch', () => {
+    const map = new KernelMap(fdOf(object, 'lb_services'), mapSpecs.lb_services);
+    const key = { address: address('10.96.0.1'), dport: 80, proto: 6, scope: 0 };
+    const value = { backendId: 0, count: 1, revNatId: 1, flags: 0, qcount: 0 };
+    map.putBatch(Array.from({ length: 10_000 }, (_, slot) => [{ ...key, backendSlot: slot }, value] as const));
+    assert.equal(map.count(), 10_000);
+    assert.equal(new Set([...map.entries()].map(([{ backendSlot }]) => backendSlot)).size, 10_000);
+    map.removeBatch([...map.keys()]);
+    assert.equal(map.count(), 0);
+  });
+
+  test('maps outlive the object by their pins, and a second load takes them over', () => {
+    const map = new KernelMap(fdOf(object, 'lb_backends'), mapSpecs.lb_backends);
+    map.put(5, { address: address('10.0.0.5'), port: 5, proto: 6, flags: 0 });
+    const second = loadObject({ path: objectPath('host.bpf.o'), rodata: fullConfig(), mapPinDir: pins });
+    const again = new KernelMap(fdOf(second, 'lb_backends'), mapSpecs.lb_backends);
+    assert.equal(again.lookup(5)?.port, 5);
+    assert.equal(again.maxEntries, 12);
+    second.close();
+    const byPath = new KernelMap(openPinned(join(pins, 'lb_backends')), mapSpecs.lb_backends);
+    assert.equal(byPath.remove(5), true);
+    byPath.close();
+  });
+
+  test('a pin of another layout is refused with the name of the map, before anything changes', () => {
+    const other = join(folder, 'other');
+    execFileSync('mkdir', [other]);
+    const path = join(other, 'lb_backends');
+    execFileSync('bpftool', [
+      'map',
+      'create',
+      path,
+      'type',
+      'hash',
+      'key',
+      '4',
+      'value',
+      '8',
+      'entries',
+      '4',
+      'name',
+      'x',
+    ]);
+    assert.throws(
+      () => loadObject({ path: objectPath('lxc.bpf.o'), rodata: fullConfig(), mapPinDir: other }),
+      hasCode('MAP_ABI_MISMATCH', /lb_backends/),
+    );
+    assert.equal(existsSync(join(other, 'lb_services')), false);
+    const fd = openPinned(path);
+    assert.throws(() => new KernelMap(fd, mapSpecs.lb_backends), hasCode('MAP_ABI_MISMATCH', /lb_backends/));
+    closeFd(fd);
+  });
+
+  test('a pin that is not there is MAP_NOT_FOUND', () => {
+    assert.throws(() => openPinned(join(folder, 'nothing')), hasCode('MAP_NOT_FOUND', /nothing/));
+  });
+
+  test('a drop is one record of the ring buffer, read in place', () => {
+    const program = object.programs.get('from_container');
+    assert.ok(program !== undefined);
+    const ring = new RingBuffer(fdOf(object, 'events'));
+    try {
+      ring.skip();
+      const data = eth().ipv4('10.244.1.99', '10.0.0.1').tcp(1, 2, 'SYN').build();
+      for (let packet = 0; packet < 3; packet += 1) inNetworkNamespace(namespace, () => testRun(program.fd, { data }));
+      const reasons: number[] = [];
+      assert.equal(
+        ring.read(record => reasons.push(record[1] ?? 0)),
+        3,
+      );
+      assert.deepEqual(reasons, [132, 132, 132]);
+      assert.equal(
+        ring.read(() => assert.fail('read twice')),
+        0,
+      );
+    } finally {
+      ring.close();
+    }
+  });
+
+  test('a veth pair over rtnetlink, an address, and EEXIST by name', () => {
+    const socket = new NetlinkSocket(namespace);
+    const fd = openSync(namespace, 'r');
+    try {
+      socket.execute(
+        createVeth({ name: 'h2a', mtu: 1400, peer: { name: 'h2b', mac: '02:00:00:00:00:77', netnsFd: fd } }),
+      );
+      const [near, far] = [findLink(socket, 'h2a'), findLink(socket, 'h2b')];
+      assert.ok(near !== undefined && far !== undefined);
+      assert.deepEqual([near.kind, near.mtu, near.up, far.mac], ['veth', 1400, true, '02:00:00:00:00:77']);
+      socket.execute(addAddress(near.ifindex, Buffer.from([10, 1, 2, 3]), 24));
+      const found = listAddresses(socket).filter(one => one.ifindex === near.ifindex && one.address.length === 4);
+      assert.deepEqual(
+        found.map(one => [[...one.address], one.prefixLength]),
+        [[[10, 1, 2, 3], 24]],
+      );
+      assert.throws(
+        () => socket.execute(createVeth({ name: 'h2a', peer: { name: 'h2c', netnsFd: fd } })),
+        (error: unknown) => error instanceof KernelError && error.errno === 'EEXIST' && /h2a/.test(error.message),
+      );
+    } finally {
+      if (findLink(socket, 'h2a') !== undefined) socket.execute(deleteLink('h2a'));
+      assert.equal(findLink(socket, 'h2b'), undefined);
+      closeSync(fd);
+      socket.close();
+    }
+  });
+
+  test('a pinned tcx link is made, adopted, updated, and gone after detaching', () => {
+    const path = join(folder, 'links-lo-ingress');
+    const [one, two] = [object.programs.get('from_container'), object.programs.get('to_container')];
+    assert.ok(one !== undefined && two !== undefined);
+    const attach = (program: typeof one): string =>
+      inNetworkNamespace(namespace, () =>
+        attachPinned(path, { program: program.fd, target: 1, type: AttachType.TCX_INGRESS }, program.info.id),
+      );
+    assert.equal(attach(one), 'created');
+    assert.equal(attach(one), 'adopted');
+    assert.equal(attach(two), 'updated');
+    assert.equal(attach(two), 'adopted');
+    detachPinned(path);
+    assert.equal(existsSync(path), false);
+    detachPinned(path);
+  });
+
+  test('what a node lacks is told all at once, each with its remedy', () => {
+    const features = probeFeatures({ bpfRoot: join(tmpdir(), 'no-bpffs'), cgroupRoot: '/no-cgroup' });
+    assert.throws(
+      () => requireFeatures(features),
+      hasCode('FEATURE_MISSING', /mount -t bpf bpf .*no-bpffs[\s\S]*no-cgroup/),
+    );
+    const here = probeFeatures({ bpfRoot: folder, cgroupRoot: undefined });
+    assert.equal(here.find(({ name }) => name === 'bpffs')?.present, true);
+  });
+
+  test('a key of the wrong codec is refused', () => {
+    const fd = openPinned(join(pins, 'lb_backends'));
+    const spec = { ...mapSpecs.lb_backends, value: u32Codec };
+    assert.throws(() => new KernelMap(fd, spec), hasCode('MAP_ABI_MISMATCH', /value 24 bytes; wanted hash, 4, 4/));
+    closeFd(fd);
+  });
+});
