@@ -5,6 +5,7 @@ export * from './info.ts';
 export * from './link.ts';
 export * from './map.ts';
 export * from './netlink/address.ts';
+export * from './netlink/clsact.ts';
 export * from './netlink/link.ts';
 export { macBytes, macText, type Request } from './netlink/message.ts';
 export * from './netlink/route.ts';
