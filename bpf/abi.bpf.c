@@ -25,6 +25,13 @@ struct abi_types {
 	enum routing_mode routing_mode;
 	enum config_flags config_flags;
 	enum abi_version abi_version;
+	enum policy_direction policy_direction;
+	enum policy_flags policy_flags;
+	enum verdict_match verdict_match;
+	enum verdict_action verdict_action;
+	struct policy_verdict policy_verdict;
+	struct policy_key policy_key;
+	struct policy_entry policy_entry;
 };
 struct abi_types abi_types SEC(".data");
 

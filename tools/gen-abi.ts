@@ -134,7 +134,12 @@ export const decode${name} = (bytes: Uint8Array): ${name} => decode(${constant},
 
 function structsFile(): string {
   const structs = dump.types.filter(
-    type => type.kind === 'STRUCT' && type.name !== '(anon)' && type.name !== 'addr' && type.name !== 'abi_types',
+    type =>
+      type.kind === 'STRUCT' &&
+      type.name !== '(anon)' &&
+      type.name !== 'addr' &&
+      type.name !== 'abi_types' &&
+      !type.name.endsWith('_inner'), // a map's description
   );
   const code = structs.map(structCode).join('\n');
   const helpers = [
@@ -179,6 +184,13 @@ function uintOf(map: BtfType, name: string): number {
   return typeOf(typeOf(member.type_id).type_id).nr_elems ?? 0;
 }
 
+/** Of a map of maps: what its inner maps are like. Keys and values are given by size; `struct NAME_key` and `NAME_entry` are theirs. */
+function innerOf(map: BtfType): BtfType | undefined {
+  const member = map.members?.find(entry => entry.name === 'values');
+  if (member === undefined) return undefined;
+  return typeOf(typeOf(typeOf(member.type_id).type_id).type_id);
+}
+
 function codecOf(map: BtfType, name: string): string {
   const member = map.members?.find(entry => entry.name === name);
   if (member === undefined) return 'u32Codec';
@@ -187,24 +199,34 @@ function codecOf(map: BtfType, name: string): string {
   return type.size === 2 ? 'u16Codec' : 'u32Codec';
 }
 
+function structCodec(name: string): string | undefined {
+  if (!/_(?:key|entry)$/.test(name)) return undefined;
+  return dump.types.some(type => type.kind === 'STRUCT' && type.name === name) ? `${camel(name)}Codec` : undefined;
+}
+
 function mapsFile(): string {
   const section = dump.types.find(type => type.kind === 'DATASEC' && type.name === '.maps');
   const codecs = new Set<string>();
+  const spec = (name: string, map: BtfType, indent: string): string => {
+    const type = mapTypes[uintOf(map, 'type')] ?? `type ${uintOf(map, 'type')}`;
+    const key = structCodec(name.replace(/_inner$/, '_key')) ?? codecOf(map, 'key');
+    const value = structCodec(name.replace(/_inner$/, '_entry')) ?? codecOf(map, 'value');
+    codecs.add(key).add(value);
+    const inner = innerOf(map);
+    const lines = [
+      `name: '${name}',`,
+      `type: '${type}',`,
+      `maxEntries: ${uintOf(map, 'max_entries')},`,
+      `flags: ${uintOf(map, 'map_flags')},`,
+      `key: ${key},`,
+      `value: ${value},`,
+      ...(inner === undefined ? [] : [`inner: ${spec(`${name}_inner`, inner, `${indent}  `)},`]),
+    ];
+    return `{\n${lines.map(line => `${indent}  ${line}\n`).join('')}${indent}}`;
+  };
   const entries = (section?.vars ?? []).map(variable => {
     const { name, type_id } = typeOf(variable.type_id);
-    const map = typeOf(type_id);
-    const type = mapTypes[uintOf(map, 'type')] ?? `type ${uintOf(map, 'type')}`;
-    const key = codecOf(map, 'key');
-    const value = codecOf(map, 'value');
-    codecs.add(key).add(value);
-    return `  ${name}: {
-    name: '${name}',
-    type: '${type}',
-    maxEntries: ${uintOf(map, 'max_entries')},
-    flags: ${uintOf(map, 'map_flags')},
-    key: ${key},
-    value: ${value},
-  },`;
+    return `  ${name}: ${spec(name, typeOf(type_id), '  ')},`;
   });
   const structs = [...codecs].filter(codec => !/^u\d+Codec$/.test(codec)).toSorted();
   const primitives = [...codecs].filter(codec => /^u\d+Codec$/.test(codec)).toSorted();

@@ -3,6 +3,7 @@
 /*
  * Every map, with its default size; options set other sizes before load. All are pinned by name under
  * <bpf-root>/ciliate/maps/ and outlive the agent. A key or value that changes needs a new map name.
+ * Inner maps are made by user space, LPM ones with the size they need.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -41,6 +42,53 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct lb_affinity_key);
+	__type(value, struct lb_affinity);
+} lb_affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct lb_affinity_match);
+	__type(value, struct lb_source_range);
+} lb_affinity_match SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct lb_source_range_key);
+	__type(value, struct lb_source_range);
+} lb_source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct lb_skip_key);
+	__type(value, struct lb_skip);
+} lb_skip SEC(".maps");
+
+/* revNat id → one entry that holds config.maglev_size backend ids: half the memory of an entry each. User space sets value_size. */
+struct lb_maglev_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 16381 * 4);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u16);
+	__array(values, struct lb_maglev_inner);
+} lb_maglev SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);
 	__type(key, struct ct_key);
 	__type(value, struct ct_entry);
@@ -75,6 +123,31 @@ struct {
 	__type(key, struct endpoint_key);
 	__type(value, struct endpoint_entry);
 } endpoints SEC(".maps");
+
+/* One inner map per policy group; a change is a new inner map in its place, so no packet sees half of it. */
+struct policy_inner {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__uint(key_size, sizeof(struct policy_key)); /* a type would reach the BTF of those objects alone that use it */
+	__uint(value_size, sizeof(struct policy_entry));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__array(values, struct policy_inner);
+} policy SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct ipcache_key);
+	__type(value, struct policy_class);
+} policy_classes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

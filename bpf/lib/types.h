@@ -66,6 +66,9 @@ enum drop_reason {
 	DROP_TTL_EXCEEDED = 196,
 	DROP_NO_EGRESS_GATEWAY = 194,
 	DROP_FRAG_NOT_FOUND = 159,
+	DROP_POLICY_DENY = 181,
+	DROP_NOT_IN_SOURCE_RANGE = 177,
+	DROP_DSR_ENCAP_FAILED = 178,
 	DROP_NO_SOURCE_ENDPOINT = 204,
 };
 
@@ -93,21 +96,31 @@ enum lb_service_flags {
 	LB_SVC_EXT_LOCAL_SCOPE = 128, /* externalTrafficPolicy: Local */
 	LB_SVC_INT_LOCAL_SCOPE = 256, /* internalTrafficPolicy: Local */
 	LB_SVC_ROUTABLE = 512,	      /* reachable from outside the node */
+	LB_SVC_TWO_SCOPES = 1024,     /* scope 1 has other slots than scope 0: look there from inside the cluster */
+	LB_SVC_SOURCE_RANGE_DENY = 2048, /* lb_source_ranges lists who may not; without it, who may */
+	LB_SVC_DSR = 4096,	      /* the backend's node answers the client itself */
+	LB_SVC_MAGLEV = 8192,	      /* slots are chosen by lb_maglev */
+	LB_SVC_UNSERVED = 16384,      /* the entry of port 0, protocol 0: what no other entry serves is dropped */
+	LB_SVC_LOCAL_REDIRECT = 32768,
+	LB_SVC_HOST_PORT_LOOPBACK = 65536, /* hostIP 127.0.0.1: this node alone */
 };
 
 struct lb_service {
 	__u32 backend_id; /* slot > 0: key of lb_backends; master: affinity timeout in seconds */
 	__u16 count;	  /* master: slots that take new flows */
-	__u16 rev_nat_id;
-	__u16 flags; /* enum lb_service_flags */
 	__u16 qcount; /* master: further slots after count, terminating backends that take new flows only when count is 0 */
+	__u16 rev_nat_id;
+	__u16 pad;
+	__u32 flags; /* enum lb_service_flags */
 };
-_Static_assert(sizeof(struct lb_service) == 12, "map ABI");
+_Static_assert(sizeof(struct lb_service) == 16, "map ABI");
 
 enum lb_backend_flags {
 	LB_BACKEND_MANAGED = 1, /* an endpoint of ours, here or on another node: reachable by redirect or overlay */
 	LB_BACKEND_LOCAL = 2,	/* on this node */
 	LB_BACKEND_TERMINATING = 4,
+	LB_BACKEND_QUARANTINED = 8, /* fails its health checks: keeps its flows, takes new ones only when all do */
+	LB_BACKEND_MAINTENANCE = 16, /* keeps its flows, takes no new ones */
 };
 
 struct lb_backend {
@@ -125,6 +138,54 @@ struct lb_revnat {
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct lb_revnat) == 20, "map ABI");
+
+/* sessionAffinity: ClientIP. A client is an address at tc and XDP; at the socket it is its network namespace. */
+struct lb_affinity_key {
+	struct addr client; /* words[0..1] hold the cookie when by_cookie */
+	__u16 rev_nat_id;
+	__u8 by_cookie;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct lb_affinity_key) == 20, "map ABI");
+
+struct lb_affinity {
+	__u32 last_used; /* seconds of bpf_ktime_get_ns */
+	__u32 backend_id;
+};
+
+/* Which backends an affinity may name: an entry that points elsewhere is stale. */
+struct lb_affinity_match {
+	__u32 backend_id;
+	__u16 rev_nat_id;
+	__u8 pad[2];
+};
+
+/* loadBalancerSourceRanges of the service; prefixlen counts 32 for the first words, then bits of the 16-byte address. */
+struct lb_source_range_key {
+	__u32 prefixlen;
+	__u16 rev_nat_id;
+	__u8 pad[2];
+	struct addr address;
+};
+_Static_assert(sizeof(struct lb_source_range_key) == 24, "map ABI");
+
+struct lb_source_range {
+	__u8 present;
+};
+
+/* A pod that a local redirect policy shall not send to itself: its sockets pass this frontend untranslated. */
+struct lb_skip_key {
+	__u64 netns_cookie;
+	struct addr address;
+	__be16 port;
+	__u8 proto;
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct lb_skip_key) == 32, "map ABI");
+
+struct lb_skip {
+	__u8 present;
+};
 
 /* What a UDP socket dialled, by what was sent to: recvmsg and getpeername give it back. */
 struct lb_sock_revnat_key {
@@ -173,13 +234,11 @@ struct ct_entry {
 	__u64 bytes;
 	__u32 expires; /* seconds of bpf_ktime_get_ns */
 	__u32 backend_id;
-	__u32 src_identity;
+	__u32 peer_identity; /* of who is not the endpoint, when policy allowed the flow */
 	__u16 rev_nat_id;
 	__u16 flags;   /* enum ct_flags */
 	__u32 ifindex; /* CT_NODE_PORT: device on which the client's packets come in */
-	__u8 tx_flags; /* TCP flags seen, towards daddr */
-	__u8 rx_flags;
-	__u8 pad[2];
+	__u32 policy_revision; /* endpoint_entry.policy_revision under which the flow was allowed; 0: never judged */
 };
 _Static_assert(sizeof(struct ct_entry) == 40, "map ABI");
 
@@ -249,7 +308,11 @@ enum endpoint_flags {
 	ENDPOINT_HOST = 1,   /* an address of this node itself */
 	ENDPOINT_ROUTER = 2, /* the router address (on ciliate_host) */
 	ENDPOINT_HEALTH = 4,
-	ENDPOINT_CT = 8, /* policy selects it: every flow gets a conntrack entry */
+	ENDPOINT_POLICY_INGRESS = 8, /* its policy map judges what comes in; flows are tracked */
+	ENDPOINT_POLICY_EGRESS = 16,
+	ENDPOINT_POLICY_CLASS = 32, /* some rule names address blocks that pods may be in: policy_classes is asked too */
+	ENDPOINT_POLICY_AUDIT = 64, /* what policy would drop is reported and let through */
+	ENDPOINT_POLICY_LOCKDOWN = 128, /* its policy does not fit the map: everything new is dropped */
 };
 
 struct endpoint_entry {
@@ -259,8 +322,50 @@ struct endpoint_entry {
 	__u16 flags;	  /* enum endpoint_flags */
 	__u8 mac[6];	  /* the pod's own */
 	__u8 node_mac[6]; /* the lxc device's: what the pod takes for its router */
+	__u32 policy_group;    /* key of policy; 0: none */
+	__u32 policy_revision; /* grows with each change of the group's map: flows allowed before are judged again */
 };
-_Static_assert(sizeof(struct endpoint_entry) == 24, "map ABI");
+_Static_assert(sizeof(struct endpoint_entry) == 32, "map ABI");
+
+/* ---- policy ---- */
+
+enum policy_direction { POLICY_INGRESS = 0, POLICY_EGRESS = 1 };
+
+/*
+ * In the inner maps of policy. prefixlen: 40 = identity and direction, any protocol; 48 = and protocol, any port; 48 + n = and the
+ * first n bits of the port. Identity 0 stands for everybody. ICMP: dport is the type. The compiler leaves out what a broader deny of
+ * the same identity covers, so the longest match is right for one identity; of several lookups (peer, its class, everybody) a deny wins.
+ */
+struct policy_key {
+	__u32 prefixlen;
+	__u32 identity;
+	__u8 direction; /* enum policy_direction */
+	__u8 proto;
+	__be16 dport;
+};
+_Static_assert(sizeof(struct policy_key) == 12, "map ABI");
+
+enum policy_flags {
+	POLICY_DENY = 1,
+	POLICY_AUDIT = 2, /* with POLICY_DENY: reported as audit and let through */
+	POLICY_LOG = 4,
+	POLICY_DEFAULT = 8, /* no rule: what an isolated direction does with the rest (deny), or a free one (allow) */
+};
+
+struct policy_entry {
+	__u32 rule_id; /* names policy and rule; what every verdict event carries */
+	__u16 proxy_port;
+	__u8 flags; /* enum policy_flags */
+	__u8 pad;
+	__u64 packets; /* of flows that this entry decided; their first packets alone */
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct policy_entry) == 24, "map ABI");
+
+/* Address blocks of NetworkPolicy that may hold pods: prefix → class, which the policy maps know as an identity. */
+struct policy_class {
+	__u32 identity;
+};
 
 /* Native devices: what masquerade and NodePort SNAT use as source on the way out. All zero: no address of that family. */
 struct netdev_key {
@@ -307,6 +412,10 @@ struct metrics_entry {
 	__u64 bytes;
 };
 
+enum verdict_match { MATCH_NONE = 0, MATCH_PEER = 1, MATCH_CLASS = 2, MATCH_ANY = 3 };
+
+enum verdict_action { VERDICT_ALLOW = 0, VERDICT_DENY = 1, VERDICT_AUDIT = 2 };
+
 enum event_type { EVENT_DROP = 1, EVENT_TRACE = 4, EVENT_POLICY_VERDICT = 9, EVENT_DEBUG = 2, EVENT_TRACE_SOCK = 11 };
 
 /* Head of every record in the ring buffer; captured bytes of the packet follow, from its Ethernet header. */
@@ -326,6 +435,19 @@ struct event_header {
 	__u16 line; /* source line of a drop */
 };
 _Static_assert(sizeof(struct event_header) == 40, "event ABI");
+
+/* EVENT_POLICY_VERDICT: follows event_header, before the packet. */
+struct policy_verdict {
+	__u32 rule_id;
+	__u32 peer_identity;
+	__be16 dport;
+	__u8 proto;
+	__u8 direction; /* enum policy_direction */
+	__u8 action;	/* enum verdict_action */
+	__u8 match;	/* enum verdict_match */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct policy_verdict) == 16, "event ABI");
 
 /* Argument of the garbage collectors: what one pass left and removed. */
 struct gc_args {
@@ -347,6 +469,13 @@ enum config_flags {
 	CONFIG_TRACE = 64, /* an event for each forwarded packet, not only for drops */
 	CONFIG_HOST_FIREWALL = 128,
 	CONFIG_NO_BACKEND_DROP = 256, /* a service without backends drops; else it answers with a reject */
+	CONFIG_DSR = 512,	      /* services with LB_SVC_DSR are forwarded without the client's address being replaced */
+	CONFIG_DSR_IPIP = 1024,	      /* DSR by encapsulation; else by IPv4 option and IPv6 extension header */
+	CONFIG_SERVICE_ONLY = 2048,   /* pods belong to another CNI: no endpoint devices, no overlay of ours */
+	CONFIG_POLICY_VERDICTS = 4096, /* an event for each new flow that policy judged, not only for denied ones */
+	CONFIG_DUAL_STACK_WORLD = 8192, /* world-ipv4 and world-ipv6 instead of world */
+	CONFIG_UNSERVED_DROP = 16384,	/* ports that a service address does not serve are dropped */
+	CONFIG_EXTERNAL_CLUSTER_IP = 32768, /* ClusterIPs answer from outside as well */
 };
 
 /* All addresses that are not set are zero. */
@@ -374,6 +503,8 @@ struct datapath_config {
 	__u32 ct_tcp_closing;
 	__u32 ct_udp;
 	__u32 ct_other;
+	__u32 maglev_size; /* entries of each inner map of lb_maglev */
+	__u32 maglev_seed; /* of the hash that picks an entry */
 	__u32 pad;
 	__u64 host_netns_cookie; /* sock programs: sockets of the node itself; 0 unknown */
 };

@@ -32,6 +32,8 @@ export function fullConfig(other: Partial<DatapathConfig> = {}): Uint8Array {
     ctTcpClosing: 10,
     ctUdp: 60,
     ctOther: 60,
+    maglevSize: 16381,
+    maglevSeed: 0,
     hostNetnsCookie: 0n,
     ...other,
   });

@@ -45,7 +45,7 @@ function endpoint(at: string, id: number, mac: string, nodeMac: string): Entry {
   return entry(
     mapSpecs.endpoints,
     { address: address(at) },
-    { ...value, mac: macWire(mac), nodeMac: macWire(nodeMac) },
+    { ...value, mac: macWire(mac), nodeMac: macWire(nodeMac), policyGroup: 0, policyRevision: 0 },
   );
 }
 
@@ -57,7 +57,7 @@ function world(family: Family): Entry[] {
     entry(
       mapSpecs.endpoints,
       { address: address(family.node) },
-      { ...node, mac: new Uint8Array(6), nodeMac: new Uint8Array(6) },
+      { ...node, mac: new Uint8Array(6), nodeMac: new Uint8Array(6), policyGroup: 0, policyRevision: 0 },
     ),
     entry(
       mapSpecs.ipcache,

@@ -25,8 +25,8 @@ function ctKey(index: number, family: 4 | 6): CtKey {
 }
 
 function ctValue(expires: number) {
-  const counters = { packets: 1n, bytes: 60n, expires, backendId: 0, srcIdentity: 0, revNatId: 0, flags: 0 };
-  return { ...counters, ifindex: 0, txFlags: 0, rxFlags: 0 };
+  const counters = { packets: 1n, bytes: 60n, expires, backendId: 0, peerIdentity: 0, revNatId: 0, flags: 0 };
+  return { ...counters, ifindex: 0, policyRevision: 0 };
 }
 
 /** The two halves of one translation: pod:sport → peer:443 leaves as node:20000+sport. */

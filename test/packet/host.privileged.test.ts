@@ -195,12 +195,11 @@ describe('garbage collection', privileged('bpf'), () => {
             packets: 0n,
             bytes: 0n,
             backendId: 0,
-            srcIdentity: 0,
+            peerIdentity: 0,
             revNatId: 0,
             flags: 0,
             ifindex: 0,
-            txFlags: 0,
-            rxFlags: 0,
+            policyRevision: 0,
           };
           new KernelMap(fd, mapSpecs.ct).put(key(index), { ...none, expires });
         }

@@ -50,7 +50,16 @@ suite('translations of to_netdev and from_netdev', privileged('bpf'), () => {
     object = loadObject({ path: objectPath('host.bpf.o'), rodata: fullConfig(lifetime) });
     const endpoints = new KernelMap(fd('endpoints'), mapSpecs.endpoints);
     for (const { pod, node } of families) {
-      const entry = { ifindex: 1, identity: 1005, id: 5, flags: 0, mac: mac(5), nodeMac: mac(0xee) };
+      const entry = {
+        ifindex: 1,
+        identity: 1005,
+        id: 5,
+        flags: 0,
+        mac: mac(5),
+        nodeMac: mac(0xee),
+        policyGroup: 0,
+        policyRevision: 0,
+      };
       endpoints.put({ address: address(pod) }, entry);
       endpoints.put({ address: address(node) }, { ...entry, ifindex: 0, flags: 1 });
     }

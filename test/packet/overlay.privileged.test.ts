@@ -46,8 +46,8 @@ describe('to_container', privileged('bpf'), () => {
       harness.map(mapSpecs.ct).put(
         { saddr: address(pod), daddr: address(remote), sport: 1000, dport: 8080, proto: 6, direction: 0 },
         {
-          ...{ packets: 1n, bytes: 60n, expires: 0xffff_ffff, backendId: 0, srcIdentity: 0, revNatId: id },
-          ...{ flags: 0, ifindex: 1, txFlags: 0, rxFlags: 0 },
+          ...{ packets: 1n, bytes: 60n, expires: 0xffff_ffff, backendId: 0, peerIdentity: 0, revNatId: id },
+          ...{ flags: 0, ifindex: 1, policyRevision: 0 },
         },
       );
       const result = harness.run(reply);

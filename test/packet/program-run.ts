@@ -42,7 +42,16 @@ export class Harness {
   endpoint(ip: string, last: number, flags = 0): void {
     this.map(mapSpecs.endpoints).put(
       { address: address(ip) },
-      { ifindex: flags === 0 ? 1 : 0, identity: 1000 + last, id: last, flags, mac: mac(last), nodeMac: mac(0xee) },
+      {
+        ifindex: flags === 0 ? 1 : 0,
+        identity: 1000 + last,
+        id: last,
+        flags,
+        mac: mac(last),
+        nodeMac: mac(0xee),
+        policyGroup: 0,
+        policyRevision: 0,
+      },
     );
   }
 

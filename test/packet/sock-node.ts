@@ -30,7 +30,7 @@ export function testConfig(hostNetnsCookie: bigint, flags = 0): Uint8Array {
     ...{ nodeIpv4: none, nodeIpv6: none, routerIpv4: none, routerIpv6: none, hairpinIpv4: none, hairpinIpv6: none },
     ...{ hostMac: new Uint8Array(6), mtu: 1500, nodePortMin: 30000, nodePortMax: 32767 },
     ...{ snatPortMin: 1024, snatPortMax: 29999, ctTcpEstablished: 60, ctTcpSyn: 60, ctTcpClosing: 10, ctUdp: 60 },
-    ...{ ctOther: 60, hostNetnsCookie },
+    ...{ ctOther: 60, maglevSize: 16381, maglevSeed: 0, hostNetnsCookie },
   });
 }
 
@@ -137,7 +137,16 @@ export class SockNode {
     }
     new KernelMap(this.#fd('endpoints'), mapSpecs.endpoints).put(
       { address: addressBytes(parseAddress(text)) },
-      { ifindex: 0, identity: 1, id: 0, flags: 1, mac: new Uint8Array(6), nodeMac: new Uint8Array(6) },
+      {
+        ifindex: 0,
+        identity: 1,
+        id: 0,
+        flags: 1,
+        mac: new Uint8Array(6),
+        nodeMac: new Uint8Array(6),
+        policyGroup: 0,
+        policyRevision: 0,
+      },
     );
   }
 

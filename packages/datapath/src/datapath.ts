@@ -108,6 +108,8 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
     ctTcpClosing: 10,
     ctUdp: 60,
     ctOther: 60,
+    maglevSize: 16381,
+    maglevSeed: 0,
     hostNetnsCookie: networkNamespaceCookie(),
   };
 }

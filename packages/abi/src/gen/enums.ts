@@ -63,6 +63,9 @@ export const DropReason = {
   DROP_TTL_EXCEEDED: 196,
   DROP_NO_EGRESS_GATEWAY: 194,
   DROP_FRAG_NOT_FOUND: 159,
+  DROP_POLICY_DENY: 181,
+  DROP_NOT_IN_SOURCE_RANGE: 177,
+  DROP_DSR_ENCAP_FAILED: 178,
   DROP_NO_SOURCE_ENDPOINT: 204,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
@@ -79,6 +82,13 @@ export const LbServiceFlags = {
   LB_SVC_EXT_LOCAL_SCOPE: 128,
   LB_SVC_INT_LOCAL_SCOPE: 256,
   LB_SVC_ROUTABLE: 512,
+  LB_SVC_TWO_SCOPES: 1024,
+  LB_SVC_SOURCE_RANGE_DENY: 2048,
+  LB_SVC_DSR: 4096,
+  LB_SVC_MAGLEV: 8192,
+  LB_SVC_UNSERVED: 16384,
+  LB_SVC_LOCAL_REDIRECT: 32768,
+  LB_SVC_HOST_PORT_LOOPBACK: 65536,
 } as const;
 export type LbServiceFlags = (typeof LbServiceFlags)[keyof typeof LbServiceFlags];
 
@@ -87,6 +97,8 @@ export const LbBackendFlags = {
   LB_BACKEND_MANAGED: 1,
   LB_BACKEND_LOCAL: 2,
   LB_BACKEND_TERMINATING: 4,
+  LB_BACKEND_QUARANTINED: 8,
+  LB_BACKEND_MAINTENANCE: 16,
 } as const;
 export type LbBackendFlags = (typeof LbBackendFlags)[keyof typeof LbBackendFlags];
 
@@ -129,7 +141,11 @@ export const EndpointFlags = {
   ENDPOINT_HOST: 1,
   ENDPOINT_ROUTER: 2,
   ENDPOINT_HEALTH: 4,
-  ENDPOINT_CT: 8,
+  ENDPOINT_POLICY_INGRESS: 8,
+  ENDPOINT_POLICY_EGRESS: 16,
+  ENDPOINT_POLICY_CLASS: 32,
+  ENDPOINT_POLICY_AUDIT: 64,
+  ENDPOINT_POLICY_LOCKDOWN: 128,
 } as const;
 export type EndpointFlags = (typeof EndpointFlags)[keyof typeof EndpointFlags];
 
@@ -169,6 +185,13 @@ export const ConfigFlags = {
   CONFIG_TRACE: 64,
   CONFIG_HOST_FIREWALL: 128,
   CONFIG_NO_BACKEND_DROP: 256,
+  CONFIG_DSR: 512,
+  CONFIG_DSR_IPIP: 1024,
+  CONFIG_SERVICE_ONLY: 2048,
+  CONFIG_POLICY_VERDICTS: 4096,
+  CONFIG_DUAL_STACK_WORLD: 8192,
+  CONFIG_UNSERVED_DROP: 16384,
+  CONFIG_EXTERNAL_CLUSTER_IP: 32768,
 } as const;
 export type ConfigFlags = (typeof ConfigFlags)[keyof typeof ConfigFlags];
 
@@ -177,3 +200,36 @@ export const AbiVersion = {
   ABI_VERSION: 1,
 } as const;
 export type AbiVersion = (typeof AbiVersion)[keyof typeof AbiVersion];
+
+/** enum policy_direction */
+export const PolicyDirection = {
+  POLICY_INGRESS: 0,
+  POLICY_EGRESS: 1,
+} as const;
+export type PolicyDirection = (typeof PolicyDirection)[keyof typeof PolicyDirection];
+
+/** enum policy_flags */
+export const PolicyFlags = {
+  POLICY_DENY: 1,
+  POLICY_AUDIT: 2,
+  POLICY_LOG: 4,
+  POLICY_DEFAULT: 8,
+} as const;
+export type PolicyFlags = (typeof PolicyFlags)[keyof typeof PolicyFlags];
+
+/** enum verdict_match */
+export const VerdictMatch = {
+  MATCH_NONE: 0,
+  MATCH_PEER: 1,
+  MATCH_CLASS: 2,
+  MATCH_ANY: 3,
+} as const;
+export type VerdictMatch = (typeof VerdictMatch)[keyof typeof VerdictMatch];
+
+/** enum verdict_action */
+export const VerdictAction = {
+  VERDICT_ALLOW: 0,
+  VERDICT_DENY: 1,
+  VERDICT_AUDIT: 2,
+} as const;
+export type VerdictAction = (typeof VerdictAction)[keyof typeof VerdictAction];

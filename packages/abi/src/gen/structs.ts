@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = 'd9037f41f07b55cb';
+export const abiHash = '79b0c2bfe2b93ade';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -37,32 +37,32 @@ export const lbKeyCodec: Codec<LbKey> = {
 export const encodeLbKey = (value: LbKey): Uint8Array => encode(lbKeyCodec, value);
 export const decodeLbKey = (bytes: Uint8Array): LbKey => decode(lbKeyCodec, bytes);
 
-/** struct lb_service, 12 bytes. */
+/** struct lb_service, 16 bytes. */
 export interface LbService {
   readonly backendId: number;
   readonly count: number;
+  readonly qcount: number;
   readonly revNatId: number;
   readonly flags: number;
-  readonly qcount: number;
 }
 
 export const lbServiceCodec: Codec<LbService> = {
   name: 'lb_service',
-  size: 12,
+  size: 16,
   write(value, target, offset) {
-    target.fill(0, offset, offset + 12);
+    target.fill(0, offset, offset + 16);
     setU32(target, offset + 0, value.backendId);
     setU16(target, offset + 4, value.count);
-    setU16(target, offset + 6, value.revNatId);
-    setU16(target, offset + 8, value.flags);
-    setU16(target, offset + 10, value.qcount);
+    setU16(target, offset + 6, value.qcount);
+    setU16(target, offset + 8, value.revNatId);
+    setU32(target, offset + 12, value.flags);
   },
   read: (source, offset) => ({
     backendId: getU32(source, offset + 0),
     count: getU16(source, offset + 4),
-    revNatId: getU16(source, offset + 6),
-    flags: getU16(source, offset + 8),
-    qcount: getU16(source, offset + 10),
+    qcount: getU16(source, offset + 6),
+    revNatId: getU16(source, offset + 8),
+    flags: getU32(source, offset + 12),
   }),
 };
 
@@ -176,6 +176,173 @@ export const lbSockRevnatCodec: Codec<LbSockRevnat> = {
 export const encodeLbSockRevnat = (value: LbSockRevnat): Uint8Array => encode(lbSockRevnatCodec, value);
 export const decodeLbSockRevnat = (bytes: Uint8Array): LbSockRevnat => decode(lbSockRevnatCodec, bytes);
 
+/** struct lb_affinity_key, 20 bytes. */
+export interface LbAffinityKey {
+  readonly client: AddressBytes;
+  readonly revNatId: number;
+  readonly byCookie: number;
+}
+
+export const lbAffinityKeyCodec: Codec<LbAffinityKey> = {
+  name: 'lb_affinity_key',
+  size: 20,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 20);
+    setBytes(target, offset + 0, 16, value.client);
+    setU16(target, offset + 16, value.revNatId);
+    setU8(target, offset + 18, value.byCookie);
+  },
+  read: (source, offset) => ({
+    client: getBytes(source, offset + 0, 16),
+    revNatId: getU16(source, offset + 16),
+    byCookie: getU8(source, offset + 18),
+  }),
+};
+
+export const encodeLbAffinityKey = (value: LbAffinityKey): Uint8Array => encode(lbAffinityKeyCodec, value);
+export const decodeLbAffinityKey = (bytes: Uint8Array): LbAffinityKey => decode(lbAffinityKeyCodec, bytes);
+
+/** struct lb_affinity, 8 bytes. */
+export interface LbAffinity {
+  readonly lastUsed: number;
+  readonly backendId: number;
+}
+
+export const lbAffinityCodec: Codec<LbAffinity> = {
+  name: 'lb_affinity',
+  size: 8,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 8);
+    setU32(target, offset + 0, value.lastUsed);
+    setU32(target, offset + 4, value.backendId);
+  },
+  read: (source, offset) => ({
+    lastUsed: getU32(source, offset + 0),
+    backendId: getU32(source, offset + 4),
+  }),
+};
+
+export const encodeLbAffinity = (value: LbAffinity): Uint8Array => encode(lbAffinityCodec, value);
+export const decodeLbAffinity = (bytes: Uint8Array): LbAffinity => decode(lbAffinityCodec, bytes);
+
+/** struct lb_affinity_match, 8 bytes. */
+export interface LbAffinityMatch {
+  readonly backendId: number;
+  readonly revNatId: number;
+}
+
+export const lbAffinityMatchCodec: Codec<LbAffinityMatch> = {
+  name: 'lb_affinity_match',
+  size: 8,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 8);
+    setU32(target, offset + 0, value.backendId);
+    setU16(target, offset + 4, value.revNatId);
+  },
+  read: (source, offset) => ({
+    backendId: getU32(source, offset + 0),
+    revNatId: getU16(source, offset + 4),
+  }),
+};
+
+export const encodeLbAffinityMatch = (value: LbAffinityMatch): Uint8Array => encode(lbAffinityMatchCodec, value);
+export const decodeLbAffinityMatch = (bytes: Uint8Array): LbAffinityMatch => decode(lbAffinityMatchCodec, bytes);
+
+/** struct lb_source_range, 1 bytes. */
+export interface LbSourceRange {
+  readonly present: number;
+}
+
+export const lbSourceRangeCodec: Codec<LbSourceRange> = {
+  name: 'lb_source_range',
+  size: 1,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 1);
+    setU8(target, offset + 0, value.present);
+  },
+  read: (source, offset) => ({
+    present: getU8(source, offset + 0),
+  }),
+};
+
+export const encodeLbSourceRange = (value: LbSourceRange): Uint8Array => encode(lbSourceRangeCodec, value);
+export const decodeLbSourceRange = (bytes: Uint8Array): LbSourceRange => decode(lbSourceRangeCodec, bytes);
+
+/** struct lb_source_range_key, 24 bytes. */
+export interface LbSourceRangeKey {
+  readonly prefixlen: number;
+  readonly revNatId: number;
+  readonly address: AddressBytes;
+}
+
+export const lbSourceRangeKeyCodec: Codec<LbSourceRangeKey> = {
+  name: 'lb_source_range_key',
+  size: 24,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 24);
+    setU32(target, offset + 0, value.prefixlen);
+    setU16(target, offset + 4, value.revNatId);
+    setBytes(target, offset + 8, 16, value.address);
+  },
+  read: (source, offset) => ({
+    prefixlen: getU32(source, offset + 0),
+    revNatId: getU16(source, offset + 4),
+    address: getBytes(source, offset + 8, 16),
+  }),
+};
+
+export const encodeLbSourceRangeKey = (value: LbSourceRangeKey): Uint8Array => encode(lbSourceRangeKeyCodec, value);
+export const decodeLbSourceRangeKey = (bytes: Uint8Array): LbSourceRangeKey => decode(lbSourceRangeKeyCodec, bytes);
+
+/** struct lb_skip_key, 32 bytes. */
+export interface LbSkipKey {
+  readonly netnsCookie: bigint;
+  readonly address: AddressBytes;
+  readonly port: number;
+  readonly proto: number;
+}
+
+export const lbSkipKeyCodec: Codec<LbSkipKey> = {
+  name: 'lb_skip_key',
+  size: 32,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 32);
+    setU64(target, offset + 0, value.netnsCookie);
+    setBytes(target, offset + 8, 16, value.address);
+    setBe16(target, offset + 24, value.port);
+    setU8(target, offset + 26, value.proto);
+  },
+  read: (source, offset) => ({
+    netnsCookie: getU64(source, offset + 0),
+    address: getBytes(source, offset + 8, 16),
+    port: getBe16(source, offset + 24),
+    proto: getU8(source, offset + 26),
+  }),
+};
+
+export const encodeLbSkipKey = (value: LbSkipKey): Uint8Array => encode(lbSkipKeyCodec, value);
+export const decodeLbSkipKey = (bytes: Uint8Array): LbSkipKey => decode(lbSkipKeyCodec, bytes);
+
+/** struct lb_skip, 1 bytes. */
+export interface LbSkip {
+  readonly present: number;
+}
+
+export const lbSkipCodec: Codec<LbSkip> = {
+  name: 'lb_skip',
+  size: 1,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 1);
+    setU8(target, offset + 0, value.present);
+  },
+  read: (source, offset) => ({
+    present: getU8(source, offset + 0),
+  }),
+};
+
+export const encodeLbSkip = (value: LbSkip): Uint8Array => encode(lbSkipCodec, value);
+export const decodeLbSkip = (bytes: Uint8Array): LbSkip => decode(lbSkipCodec, bytes);
+
 /** struct ct_key, 40 bytes. */
 export interface CtKey {
   readonly daddr: AddressBytes;
@@ -217,12 +384,11 @@ export interface CtEntry {
   readonly bytes: bigint;
   readonly expires: number;
   readonly backendId: number;
-  readonly srcIdentity: number;
+  readonly peerIdentity: number;
   readonly revNatId: number;
   readonly flags: number;
   readonly ifindex: number;
-  readonly txFlags: number;
-  readonly rxFlags: number;
+  readonly policyRevision: number;
 }
 
 export const ctEntryCodec: Codec<CtEntry> = {
@@ -234,24 +400,22 @@ export const ctEntryCodec: Codec<CtEntry> = {
     setU64(target, offset + 8, value.bytes);
     setU32(target, offset + 16, value.expires);
     setU32(target, offset + 20, value.backendId);
-    setU32(target, offset + 24, value.srcIdentity);
+    setU32(target, offset + 24, value.peerIdentity);
     setU16(target, offset + 28, value.revNatId);
     setU16(target, offset + 30, value.flags);
     setU32(target, offset + 32, value.ifindex);
-    setU8(target, offset + 36, value.txFlags);
-    setU8(target, offset + 37, value.rxFlags);
+    setU32(target, offset + 36, value.policyRevision);
   },
   read: (source, offset) => ({
     packets: getU64(source, offset + 0),
     bytes: getU64(source, offset + 8),
     expires: getU32(source, offset + 16),
     backendId: getU32(source, offset + 20),
-    srcIdentity: getU32(source, offset + 24),
+    peerIdentity: getU32(source, offset + 24),
     revNatId: getU16(source, offset + 28),
     flags: getU16(source, offset + 30),
     ifindex: getU32(source, offset + 32),
-    txFlags: getU8(source, offset + 36),
-    rxFlags: getU8(source, offset + 37),
+    policyRevision: getU32(source, offset + 36),
   }),
 };
 
@@ -446,7 +610,7 @@ export const endpointKeyCodec: Codec<EndpointKey> = {
 export const encodeEndpointKey = (value: EndpointKey): Uint8Array => encode(endpointKeyCodec, value);
 export const decodeEndpointKey = (bytes: Uint8Array): EndpointKey => decode(endpointKeyCodec, bytes);
 
-/** struct endpoint_entry, 24 bytes. */
+/** struct endpoint_entry, 32 bytes. */
 export interface EndpointEntry {
   readonly ifindex: number;
   readonly identity: number;
@@ -454,19 +618,23 @@ export interface EndpointEntry {
   readonly flags: number;
   readonly mac: Uint8Array;
   readonly nodeMac: Uint8Array;
+  readonly policyGroup: number;
+  readonly policyRevision: number;
 }
 
 export const endpointEntryCodec: Codec<EndpointEntry> = {
   name: 'endpoint_entry',
-  size: 24,
+  size: 32,
   write(value, target, offset) {
-    target.fill(0, offset, offset + 24);
+    target.fill(0, offset, offset + 32);
     setU32(target, offset + 0, value.ifindex);
     setU32(target, offset + 4, value.identity);
     setU16(target, offset + 8, value.id);
     setU16(target, offset + 10, value.flags);
     setBytes(target, offset + 12, 6, value.mac);
     setBytes(target, offset + 18, 6, value.nodeMac);
+    setU32(target, offset + 24, value.policyGroup);
+    setU32(target, offset + 28, value.policyRevision);
   },
   read: (source, offset) => ({
     ifindex: getU32(source, offset + 0),
@@ -475,11 +643,33 @@ export const endpointEntryCodec: Codec<EndpointEntry> = {
     flags: getU16(source, offset + 10),
     mac: getBytes(source, offset + 12, 6),
     nodeMac: getBytes(source, offset + 18, 6),
+    policyGroup: getU32(source, offset + 24),
+    policyRevision: getU32(source, offset + 28),
   }),
 };
 
 export const encodeEndpointEntry = (value: EndpointEntry): Uint8Array => encode(endpointEntryCodec, value);
 export const decodeEndpointEntry = (bytes: Uint8Array): EndpointEntry => decode(endpointEntryCodec, bytes);
+
+/** struct policy_class, 4 bytes. */
+export interface PolicyClass {
+  readonly identity: number;
+}
+
+export const policyClassCodec: Codec<PolicyClass> = {
+  name: 'policy_class',
+  size: 4,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 4);
+    setU32(target, offset + 0, value.identity);
+  },
+  read: (source, offset) => ({
+    identity: getU32(source, offset + 0),
+  }),
+};
+
+export const encodePolicyClass = (value: PolicyClass): Uint8Array => encode(policyClassCodec, value);
+export const decodePolicyClass = (bytes: Uint8Array): PolicyClass => decode(policyClassCodec, bytes);
 
 /** struct netdev_key, 4 bytes. */
 export interface NetdevKey {
@@ -645,7 +835,7 @@ export const datapathStateCodec: Codec<DatapathState> = {
 export const encodeDatapathState = (value: DatapathState): Uint8Array => encode(datapathStateCodec, value);
 export const decodeDatapathState = (bytes: Uint8Array): DatapathState => decode(datapathStateCodec, bytes);
 
-/** struct datapath_config, 168 bytes. */
+/** struct datapath_config, 176 bytes. */
 export interface DatapathConfig {
   readonly abiVersion: number;
   readonly flags: number;
@@ -670,14 +860,16 @@ export interface DatapathConfig {
   readonly ctTcpClosing: number;
   readonly ctUdp: number;
   readonly ctOther: number;
+  readonly maglevSize: number;
+  readonly maglevSeed: number;
   readonly hostNetnsCookie: bigint;
 }
 
 export const datapathConfigCodec: Codec<DatapathConfig> = {
   name: 'datapath_config',
-  size: 168,
+  size: 176,
   write(value, target, offset) {
-    target.fill(0, offset, offset + 168);
+    target.fill(0, offset, offset + 176);
     setU32(target, offset + 0, value.abiVersion);
     setU32(target, offset + 4, value.flags);
     setU32(target, offset + 8, value.routingMode);
@@ -701,7 +893,9 @@ export const datapathConfigCodec: Codec<DatapathConfig> = {
     setU32(target, offset + 144, value.ctTcpClosing);
     setU32(target, offset + 148, value.ctUdp);
     setU32(target, offset + 152, value.ctOther);
-    setU64(target, offset + 160, value.hostNetnsCookie);
+    setU32(target, offset + 156, value.maglevSize);
+    setU32(target, offset + 160, value.maglevSeed);
+    setU64(target, offset + 168, value.hostNetnsCookie);
   },
   read: (source, offset) => ({
     abiVersion: getU32(source, offset + 0),
@@ -727,7 +921,9 @@ export const datapathConfigCodec: Codec<DatapathConfig> = {
     ctTcpClosing: getU32(source, offset + 144),
     ctUdp: getU32(source, offset + 148),
     ctOther: getU32(source, offset + 152),
-    hostNetnsCookie: getU64(source, offset + 160),
+    maglevSize: getU32(source, offset + 156),
+    maglevSeed: getU32(source, offset + 160),
+    hostNetnsCookie: getU64(source, offset + 168),
   }),
 };
 
@@ -812,3 +1008,105 @@ export const gcArgsCodec: Codec<GcArgs> = {
 
 export const encodeGcArgs = (value: GcArgs): Uint8Array => encode(gcArgsCodec, value);
 export const decodeGcArgs = (bytes: Uint8Array): GcArgs => decode(gcArgsCodec, bytes);
+
+/** struct policy_verdict, 16 bytes. */
+export interface PolicyVerdict {
+  readonly ruleId: number;
+  readonly peerIdentity: number;
+  readonly dport: number;
+  readonly proto: number;
+  readonly direction: number;
+  readonly action: number;
+  readonly match: number;
+}
+
+export const policyVerdictCodec: Codec<PolicyVerdict> = {
+  name: 'policy_verdict',
+  size: 16,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 16);
+    setU32(target, offset + 0, value.ruleId);
+    setU32(target, offset + 4, value.peerIdentity);
+    setBe16(target, offset + 8, value.dport);
+    setU8(target, offset + 10, value.proto);
+    setU8(target, offset + 11, value.direction);
+    setU8(target, offset + 12, value.action);
+    setU8(target, offset + 13, value.match);
+  },
+  read: (source, offset) => ({
+    ruleId: getU32(source, offset + 0),
+    peerIdentity: getU32(source, offset + 4),
+    dport: getBe16(source, offset + 8),
+    proto: getU8(source, offset + 10),
+    direction: getU8(source, offset + 11),
+    action: getU8(source, offset + 12),
+    match: getU8(source, offset + 13),
+  }),
+};
+
+export const encodePolicyVerdict = (value: PolicyVerdict): Uint8Array => encode(policyVerdictCodec, value);
+export const decodePolicyVerdict = (bytes: Uint8Array): PolicyVerdict => decode(policyVerdictCodec, bytes);
+
+/** struct policy_key, 12 bytes. */
+export interface PolicyKey {
+  readonly prefixlen: number;
+  readonly identity: number;
+  readonly direction: number;
+  readonly proto: number;
+  readonly dport: number;
+}
+
+export const policyKeyCodec: Codec<PolicyKey> = {
+  name: 'policy_key',
+  size: 12,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 12);
+    setU32(target, offset + 0, value.prefixlen);
+    setU32(target, offset + 4, value.identity);
+    setU8(target, offset + 8, value.direction);
+    setU8(target, offset + 9, value.proto);
+    setBe16(target, offset + 10, value.dport);
+  },
+  read: (source, offset) => ({
+    prefixlen: getU32(source, offset + 0),
+    identity: getU32(source, offset + 4),
+    direction: getU8(source, offset + 8),
+    proto: getU8(source, offset + 9),
+    dport: getBe16(source, offset + 10),
+  }),
+};
+
+export const encodePolicyKey = (value: PolicyKey): Uint8Array => encode(policyKeyCodec, value);
+export const decodePolicyKey = (bytes: Uint8Array): PolicyKey => decode(policyKeyCodec, bytes);
+
+/** struct policy_entry, 24 bytes. */
+export interface PolicyEntry {
+  readonly ruleId: number;
+  readonly proxyPort: number;
+  readonly flags: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export const policyEntryCodec: Codec<PolicyEntry> = {
+  name: 'policy_entry',
+  size: 24,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 24);
+    setU32(target, offset + 0, value.ruleId);
+    setU16(target, offset + 4, value.proxyPort);
+    setU8(target, offset + 6, value.flags);
+    setU64(target, offset + 8, value.packets);
+    setU64(target, offset + 16, value.bytes);
+  },
+  read: (source, offset) => ({
+    ruleId: getU32(source, offset + 0),
+    proxyPort: getU16(source, offset + 4),
+    flags: getU8(source, offset + 6),
+    packets: getU64(source, offset + 8),
+    bytes: getU64(source, offset + 16),
+  }),
+};
+
+export const encodePolicyEntry = (value: PolicyEntry): Uint8Array => encode(policyEntryCodec, value);
+export const decodePolicyEntry = (bytes: Uint8Array): PolicyEntry => decode(policyEntryCodec, bytes);

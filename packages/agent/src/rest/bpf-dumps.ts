@@ -97,7 +97,7 @@ export function dumpCt(entries: Entries<CtKey, CtEntry>, now: number): readonly 
     flags: flagNames(value.flags, CtFlags, 'CT_'),
     revNatId: value.revNatId,
     backendId: value.backendId,
-    sourceIdentity: value.srcIdentity,
+    sourceIdentity: value.peerIdentity,
   }));
 }
 

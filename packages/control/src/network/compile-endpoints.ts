@@ -26,6 +26,8 @@ export function endpointEntries(endpoint: EndpointRow, families: Families, now: 
     flags: endpoint.kind === 'health' ? EndpointFlags.ENDPOINT_HEALTH : 0,
     mac: macBytes(endpoint.mac),
     nodeMac: macBytes(endpoint.nodeMac),
+    policyGroup: 0,
+    policyRevision: 0,
   };
   return claimsOf(endpoint.addresses, value, ranks.endpoint, families, now);
 }
@@ -55,7 +57,16 @@ export function endpointDevice(endpoint: EndpointRow, now: number): readonly Cla
 
 function hostEntry(flags: number): EndpointMapRow['value'] {
   const none = new Uint8Array(6);
-  return { ifindex: 0, identity: ReservedIdentity.IDENTITY_HOST, id: 0, flags, mac: none, nodeMac: none };
+  return {
+    ifindex: 0,
+    identity: ReservedIdentity.IDENTITY_HOST,
+    id: 0,
+    flags,
+    mac: none,
+    nodeMac: none,
+    policyGroup: 0,
+    policyRevision: 0,
+  };
 }
 
 function claimsOf(
