@@ -2,6 +2,16 @@
 /* On the node's native devices, and on the egress of ciliate_host. */
 #include "lib/nodeport.h"
 
+/* Identities in the overlay are taken on trust: only nodes may send them. Between nodes it is no matter of the host's policy. */
+static __always_inline int from_node_only(const struct packet *p)
+{
+	struct endpoint_entry *to = endpoint_lookup(&p->daddr);
+
+	if (!to || !(to->flags & ENDPOINT_HOST) || is_node(&p->saddr))
+		return TC_ACT_UNSPEC;
+	return -DROP_FORGED_OVERLAY;
+}
+
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
@@ -14,10 +24,18 @@ int from_netdev(struct __sk_buff *skb)
 	/* What we cannot read is the host's to judge: its own traffic must not depend on us. */
 	if (ret < 0)
 		return TC_ACT_UNSPEC;
-	ret = arrive(skb, &p, IDENTITY_WORLD);
+	ret = is_overlay_packet(&p) ? from_node_only(&p) : arrive(skb, &p, 0);
 	if (ret == TC_ACT_UNSPEC)
 		return ret;
 	return finish(skb, ret, METRIC_INGRESS, FROM_NETDEV, IDENTITY_WORLD);
+}
+
+/* What the host itself sends, by its policy. */
+static __always_inline int host_may_send(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *host)
+{
+	if (!policed(host) || skb->mark == MARK_FORWARDED || is_overlay_packet(p))
+		return 0;
+	return enforce(skb, p, host, identity_of(&p->daddr), POLICY_EGRESS);
 }
 
 /* Pods leave the cluster with the device's address. Never inside the cluster, never replies to who came from outside. */
@@ -30,8 +48,10 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 	struct addr source;
 
 	if (from && (from->flags & ENDPOINT_HOST)) {
-		int ret = reverse_host_service(skb, p);
+		int ret = host_may_send(skb, p, from);
 
+		if (ret >= 0)
+			ret = reverse_host_service(skb, p);
 		return ret < 0 ? ret : TC_ACT_UNSPEC;
 	}
 	if (!from || !(config.flags & wanted))
@@ -61,20 +81,54 @@ int to_netdev(struct __sk_buff *skb)
 	return finish(skb, ret, METRIC_EGRESS, TO_NETDEV, IDENTITY_UNKNOWN);
 }
 
-/* What the node itself sends to pods: their CIDRs are routed to ciliate_host. */
+/* Who sends: the node itself, or somebody whose packets its stack forwards. */
+static __always_inline __u32 sender(const struct endpoint_entry *from, const struct packet *p)
+{
+	return from && (from->flags & ENDPOINT_HOST) ? IDENTITY_HOST : identity_of(&p->saddr);
+}
+
+/* By the policies of both ends, with addresses as their flows have them. */
+static __always_inline int may_send_to(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *from, struct endpoint_entry *to,
+				       __u32 identity)
+{
+	int ret = 0;
+
+	if (from && (from->flags & ENDPOINT_HOST) && policed(from))
+		ret = enforce(skb, p, from, peer_of(to, &p->daddr), POLICY_EGRESS);
+	if (ret >= 0 && policed(to) && !(to->flags & ENDPOINT_HOST))
+		ret = enforce(skb, p, to, identity, POLICY_INGRESS);
+	return ret;
+}
+
+/* The frontend back, if the pod's flow was translated on its way out. */
+static __always_inline int as_the_pod_knows(struct __sk_buff *skb, struct packet *p)
+{
+	bool found = false;
+
+	if (!tracks(CT_EGRESS))
+		return 0;
+	return p->flags & PACKET_ICMP_ERROR ? reverse_service_error(skb, p, CT_EGRESS) : reverse_service(skb, p, CT_EGRESS, &found);
+}
+
+/* What the node's stack sends to pods: their CIDRs are routed to ciliate_host. */
 static __always_inline int send_to_pod(struct __sk_buff *skb, struct packet *p)
 {
+	struct endpoint_entry *from = endpoint_lookup(&p->saddr);
 	struct endpoint_entry *ep = endpoint_lookup(&p->daddr);
+	__u32 identity = sender(from, p);
 	struct ipcache_entry *to;
+	int ret = may_send_to(skb, p, from, ep, identity);
 
-	int ret = reverse_host_service(skb, p);
-
+	if (ret >= 0)
+		ret = reverse_host_service(skb, p);
+	if (ret >= 0 && ep && !(ep->flags & ENDPOINT_HOST))
+		ret = as_the_pod_knows(skb, p);
 	if (ret < 0)
 		return ret;
 	if (ep)
 		return ep->flags & ENDPOINT_HOST ? TC_ACT_OK : to_endpoint(skb, p, ep, false);
 	to = ipcache_lookup(&p->daddr);
-	return goes_by_overlay(to) ? to_overlay(skb, to, IDENTITY_HOST) : -DROP_UNROUTABLE;
+	return goes_by_overlay(to) ? to_overlay(skb, to, identity) : -DROP_UNROUTABLE;
 }
 
 SEC("tc")

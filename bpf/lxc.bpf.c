@@ -3,27 +3,31 @@
 #include "lib/lb.h"
 #include "lib/neighbour.h"
 
+/* By the sender's policy and, when the receiver is of this node, by the receiver's. */
+static __always_inline int may_pass(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *from, struct endpoint_entry *to)
+{
+	int ret = 0;
+
+	if (policed(from))
+		ret = enforce(skb, p, from, peer_of(to, &p->daddr), POLICY_EGRESS);
+	if (ret >= 0 && policed(to))
+		ret = enforce(skb, p, to, from->identity, POLICY_INGRESS);
+	return ret;
+}
+
 /* Delivery to an endpoint of this node: restores the frontend of what was translated at tc for it, then hands over. */
-static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *to)
+static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *from, struct endpoint_entry *to)
 {
 	bool found = false;
-	int ret;
+	int ret = may_pass(skb, p, from, to);
 
+	if (ret < 0)
+		return ret;
 	if (p->flags & PACKET_ICMP_ERROR)
 		ret = reverse_service_error(skb, p, CT_EGRESS);
 	else
 		ret = reverse_service(skb, p, CT_EGRESS, &found);
 	return ret < 0 ? ret : to_endpoint(skb, p, to, true);
-}
-
-/* After translation, or without: to wherever the destination is. */
-static __always_inline int route(struct __sk_buff *skb, struct packet *p, __u32 identity)
-{
-	struct endpoint_entry *to = endpoint_lookup(&p->daddr);
-
-	if (!to)
-		return to_remote(skb, p, identity);
-	return to->flags & ENDPOINT_HOST ? to_stack(skb) : to_endpoint(skb, p, to, true);
 }
 
 /* The pod dials itself: it must not see its own address as the client's, or it would answer itself past us. */
@@ -37,7 +41,13 @@ static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u1
 	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, backend_id, CT_LOOPBACK);
 }
 
-subprogram balance(struct __sk_buff *skb, struct packet *p, __u32 identity)
+/*
+ * TC_ACT_UNSPEC: no service. BALANCED: translated, and the caller sends it on, because a call from here would be one frame too deep for
+ * the 512 bytes of stack.
+ */
+#define BALANCED 100
+
+subprogram balance(struct __sk_buff *skb, struct packet *p)
 {
 	struct lb_service *service;
 	struct lb_backend *backend;
@@ -61,7 +71,7 @@ subprogram balance(struct __sk_buff *skb, struct packet *p, __u32 identity)
 	ret = rewrite(skb, p, DESTINATION, &address, backend->port);
 	if (ret >= 0)
 		ret = itself ? hairpin(skb, p, rev_nat_id, 0) : ct_create(skb, p, CT_EGRESS, rev_nat_id, 0, 0);
-	return ret < 0 ? ret : route(skb, p, identity);
+	return ret < 0 ? ret : BALANCED;
 }
 
 /* The pod answers itself: both addresses go back to what the client side knows. */
@@ -80,24 +90,34 @@ static __always_inline int hairpin_reply(struct __sk_buff *skb, struct packet *p
 }
 
 /* Past this node's endpoints: services, replies of flows that came from outside, the node itself, the network. */
-static __always_inline int leave(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep)
+static __always_inline int leave(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep)
 {
-	__u32 identity = ep->identity;
+	struct endpoint_entry *to;
 	bool found = false;
-	int ret;
+	int ret = TC_ACT_UNSPEC;
 
 	if (addr_equal(&p->daddr, &config.hairpin_ipv4) || addr_equal(&p->daddr, &config.hairpin_ipv6))
 		return hairpin_reply(skb, p, ep);
 	if (lb_may_apply(p)) {
-		ret = balance(skb, p, identity);
-		if (ret != TC_ACT_UNSPEC)
+		ret = balance(skb, p);
+		if (ret != TC_ACT_UNSPEC && ret != BALANCED)
 			return ret;
 	}
-	if (p->flags & PACKET_ICMP_ERROR)
-		ret = reverse_service_error(skb, p, CT_INGRESS);
-	else
-		ret = reverse_service(skb, p, CT_INGRESS, &found);
-	return ret < 0 ? ret : route(skb, p, identity);
+	found = ret == BALANCED;
+	to = endpoint_lookup(&p->daddr);
+	/* To itself through a service: policy is about others. */
+	ret = to && to->ifindex == skb->ifindex ? 0 : may_pass(skb, p, ep, to);
+	if (ret < 0)
+		return ret;
+	if (to && !(to->flags & ENDPOINT_HOST))
+		return to_endpoint(skb, p, to, true);
+	if (!found)
+		ret = p->flags & PACKET_ICMP_ERROR ? reverse_service_error(skb, p, CT_INGRESS) : reverse_service(skb, p, CT_INGRESS, &found);
+	if (ret < 0)
+		return ret;
+	if (is_overlay_packet(p) && (to || is_node(&p->daddr)))
+		return -DROP_FORGED_OVERLAY;
+	return to ? to_stack(skb) : to_remote(skb, p, ep->identity);
 }
 
 /* Neighbour discovery is answered; what else a pod multicasts ends here. */
@@ -145,7 +165,7 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 *identity)
 	*identity = ep->identity;
 	to = endpoint_lookup(&p.daddr);
 	if (to && !(to->flags & ENDPOINT_HOST))
-		return deliver(skb, &p, to);
+		return deliver(skb, &p, ep, to);
 	return leave(skb, &p, ep);
 }
 
@@ -156,21 +176,4 @@ int from_container(struct __sk_buff *skb)
 	int ret = handle(skb, &identity);
 
 	return finish(skb, ret, METRIC_EGRESS, FROM_CONTAINER, identity);
-}
-
-/* What the node's own stack, or from_host, sends to the pod. */
-SEC("tc")
-int to_container(struct __sk_buff *skb)
-{
-	struct packet p;
-	bool found = false;
-	int ret = TC_ACT_OK;
-
-	if (tracks(CT_EGRESS) && parse(skb, &p) >= 0) {
-		if (p.flags & PACKET_ICMP_ERROR)
-			ret = reverse_service_error(skb, &p, CT_EGRESS);
-		else
-			ret = reverse_service(skb, &p, CT_EGRESS, &found);
-	}
-	return finish(skb, ret, METRIC_INGRESS, TO_CONTAINER, IDENTITY_UNKNOWN);
 }

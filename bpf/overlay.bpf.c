@@ -22,6 +22,7 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 *identity)
 	ret = parse(skb, &p);
 	if (ret < 0)
 		return ret;
+	*identity = overlay_identity(*identity, &p.saddr);
 	ret = arrive(skb, &p, *identity);
 	return ret == TC_ACT_UNSPEC ? -DROP_UNKNOWN_TARGET : ret;
 }

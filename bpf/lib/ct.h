@@ -84,6 +84,7 @@ static __always_inline struct ct_entry *ct_lookup(struct __sk_buff *skb, const s
 	return entry;
 }
 
+/* An entry that is there keeps its counters, and what policy has written into it. */
 static __always_inline int ct_create(struct __sk_buff *skb, const struct packet *p, __u8 direction, __u16 rev_nat_id,
 				     __u32 backend_id, __u16 flags)
 {
@@ -96,9 +97,18 @@ static __always_inline int ct_create(struct __sk_buff *skb, const struct packet 
 		.ifindex = skb->ifindex,
 	};
 	struct datapath_state *seen = state();
+	struct ct_entry *existing;
 	struct ct_key key;
 
 	ct_key_of(p, &key, direction);
+	existing = bpf_map_lookup_elem(&ct, &key);
+	if (existing) {
+		existing->rev_nat_id = rev_nat_id;
+		existing->backend_id = backend_id;
+		existing->flags |= flags;
+		ct_touch(skb, existing, p, false);
+		return 0;
+	}
 	entry.expires = now_seconds() + ct_lifetime(p, 0);
 	if (bpf_map_update_elem(&ct, &key, &entry, BPF_ANY) < 0)
 		return -DROP_CT_CREATE_FAILED;

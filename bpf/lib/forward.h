@@ -3,6 +3,9 @@
 /* Where a packet goes: to an endpoint of this node, into the overlay, out of a device, or up the stack. */
 #include "nat.h"
 
+/* On packets that programs send out of a native device on behalf of others, for to_netdev there. */
+#define MARK_FORWARDED 0x0c110000
+
 static __always_inline struct endpoint_entry *endpoint_lookup(const struct addr *address)
 {
 	struct endpoint_key key;
@@ -17,6 +20,15 @@ static __always_inline struct ipcache_entry *ipcache_lookup(const struct addr *a
 
 	addr_copy(&key.address, address);
 	return bpf_map_lookup_elem(&ipcache, &key);
+}
+
+/* This node or another one. */
+static __always_inline bool is_node(const struct addr *address)
+{
+	struct node_key key;
+
+	addr_copy(&key.address, address);
+	return bpf_map_lookup_elem(&nodes, &key) != NULL;
 }
 
 static __always_inline bool in_cluster(const struct addr *address)
@@ -36,7 +48,7 @@ static __always_inline int to_stack(struct __sk_buff *skb)
 
 /*
  * Into a pod of this node. `peer`: from a tc ingress hook straight into the pod's namespace; else through the egress of the
- * lxc device, where to_container runs.
+ * lxc device.
  */
 static __always_inline int to_endpoint(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep, bool peer)
 {
@@ -55,7 +67,9 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct packet *p, 
 
 static __always_inline int to_overlay(struct __sk_buff *skb, const struct ipcache_entry *to, __u32 identity)
 {
-	struct bpf_tunnel_key key = { .tunnel_id = identity, .tunnel_ttl = 64 };
+	/* Identities of this node's own numbering (address blocks) mean nothing elsewhere. */
+	bool local = identity >= 0x01000000 || identity == IDENTITY_WORLD_IPV4 || identity == IDENTITY_WORLD_IPV6;
+	struct bpf_tunnel_key key = { .tunnel_id = local ? IDENTITY_WORLD : identity, .tunnel_ttl = 64 };
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
 	if (!to->tunnel_endpoint.words[0] && !to->tunnel_endpoint.words[1]) {
@@ -115,6 +129,9 @@ subprogram to_network(struct __sk_buff *skb, struct packet *p)
 		return to_stack(skb);
 	if (ret < 0)
 		return ret;
+	/* What is sent on is not the host's own, even with its address as source. */
+	if (config.flags & CONFIG_HOST_FIREWALL)
+		skb->mark = MARK_FORWARDED;
 	if (found == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(fib.ifindex, NULL, 0, 0);
 	ret = set_macs(skb, fib.dmac, fib.smac);

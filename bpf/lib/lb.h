@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /* Services at tc: what the socket programs have not translated already, and all that comes from outside. */
-#include "icmp.h"
+#include "policy.h"
 
 static __always_inline struct lb_service *lb_slot(struct lb_key *key, __u16 slot)
 {

@@ -71,10 +71,11 @@ static __always_inline int reverse_host_service(struct __sk_buff *skb, struct pa
 }
 
 /*
- * TC_ACT_UNSPEC: no service. NODE_PORT_REMOTE: translated, and the backend is elsewhere; the caller goes on with that, because
- * a call from here would be one frame too deep for the 512 bytes of stack.
+ * TC_ACT_UNSPEC: no service. NODE_PORT_REMOTE, NODE_PORT_LOCAL: translated, and the backend is elsewhere or here; the caller goes on
+ * with that, because a call from here would be one frame too deep for the 512 bytes of stack.
  */
 #define NODE_PORT_REMOTE 100
+#define NODE_PORT_LOCAL 101
 
 subprogram node_port(struct __sk_buff *skb, struct packet *p)
 {
@@ -102,12 +103,11 @@ subprogram node_port(struct __sk_buff *skb, struct packet *p)
 	if (ret < 0)
 		return ret;
 	local = endpoint_lookup(&p->daddr);
-	if (local && !(local->flags & ENDPOINT_HOST))
-		return to_endpoint(skb, p, local, true);
 	if (!local)
 		return NODE_PORT_REMOTE;
-	host_is_backend();
-	return to_stack(skb);
+	if (local->flags & ENDPOINT_HOST)
+		host_is_backend();
+	return NODE_PORT_LOCAL;
 }
 
 /* A reply to a flow that left with our address: first the source NAT is undone, then the service. */
@@ -141,11 +141,19 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const
 	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
 }
 
-/* TC_ACT_UNSPEC: none of ours, the stack's business. */
+/* Judged by the policy of whoever gets it. `identity` 0: that of the source address. */
+static __always_inline int may_enter(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep, __u32 identity)
+{
+	if (!policed(ep))
+		return 0;
+	return enforce(skb, p, ep, identity ? identity : identity_of(&p->saddr), POLICY_INGRESS);
+}
+
+/* TC_ACT_UNSPEC: none of ours, the stack's business. `identity` of the sender, 0: not known yet. */
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32 identity)
 {
 	struct endpoint_entry *ep;
-	bool found = false;
+	bool found = false, served = false;
 	int ret = undo_nat(skb, p, &found);
 
 	if (ret < 0)
@@ -153,12 +161,18 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 	if (!found && lb_may_apply(p)) {
 		ret = node_port(skb, p);
 		if (ret == NODE_PORT_REMOTE)
-			return to_remote_backend(skb, p, identity);
-		if (ret != TC_ACT_UNSPEC)
+			return to_remote_backend(skb, p, identity ? identity : IDENTITY_WORLD);
+		served = ret == NODE_PORT_LOCAL;
+		if (!served && ret != TC_ACT_UNSPEC)
 			return ret;
 	}
 	ep = endpoint_lookup(&p->daddr);
-	if (ep)
-		return ep->flags & ENDPOINT_HOST ? to_stack(skb) : to_pod(skb, p, ep, found);
-	return found ? to_remote(skb, p, identity) : TC_ACT_UNSPEC;
+	if (!ep)
+		return found ? to_remote(skb, p, identity ? identity : IDENTITY_WORLD) : TC_ACT_UNSPEC;
+	ret = may_enter(skb, p, ep, identity);
+	if (ret < 0)
+		return ret;
+	if (ep->flags & ENDPOINT_HOST)
+		return to_stack(skb);
+	return served ? to_endpoint(skb, p, ep, true) : to_pod(skb, p, ep, found);
 }

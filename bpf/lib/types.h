@@ -15,7 +15,7 @@ struct addr {
 	};
 };
 
-enum verdict_source { FROM_CONTAINER = 1, TO_CONTAINER, FROM_NETDEV, TO_NETDEV, FROM_OVERLAY, FROM_HOST, XDP_NETDEV };
+enum verdict_source { FROM_CONTAINER = 1, TO_CONTAINER /* not in use */, FROM_NETDEV, TO_NETDEV, FROM_OVERLAY, FROM_HOST, XDP_NETDEV };
 
 enum reserved_identity {
 	IDENTITY_UNKNOWN = 0,
@@ -70,6 +70,7 @@ enum drop_reason {
 	DROP_NOT_IN_SOURCE_RANGE = 177,
 	DROP_DSR_ENCAP_FAILED = 178,
 	DROP_NO_SOURCE_ENDPOINT = 204,
+	DROP_FORGED_OVERLAY = 205, /* encapsulated, and not from a node */
 };
 
 /* ---- load balancing ---- */
@@ -445,7 +446,8 @@ struct policy_verdict {
 	__u8 direction; /* enum policy_direction */
 	__u8 action;	/* enum verdict_action */
 	__u8 match;	/* enum verdict_match */
-	__u8 pad[2];
+	__u8 log;	/* the rule asks for a record of each flow */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct policy_verdict) == 16, "event ABI");
 
@@ -505,7 +507,8 @@ struct datapath_config {
 	__u32 ct_other;
 	__u32 maglev_size; /* entries of each inner map of lb_maglev */
 	__u32 maglev_seed; /* of the hash that picks an entry */
-	__u32 pad;
+	__u16 tunnel_port; /* host order */
+	__u16 pad;
 	__u64 host_netns_cookie; /* sock programs: sockets of the node itself; 0 unknown */
 };
 

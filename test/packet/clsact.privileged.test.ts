@@ -27,7 +27,7 @@ suite('clsact', privileged('bpf'), () => {
   before(() => {
     createNetworkNamespace(namespace);
     socket = new NetlinkSocket(namespace);
-    object = loadObject({ path: objectPath('lxc.bpf.o'), rodata: fullConfig() });
+    object = loadObject({ path: objectPath('host.bpf.o'), rodata: fullConfig() });
   });
   after(() => {
     socket?.close();
@@ -44,10 +44,10 @@ suite('clsact', privileged('bpf'), () => {
 
   for (const direction of ['ingress', 'egress'] as const) {
     test(`${direction}: made, adopted, updated in place, taken off, taken off again`, () => {
-      assert.equal(attach('from_container', direction), 'created');
-      assert.equal(attach('from_container', direction), 'adopted');
-      assert.equal(attach('to_container', direction), 'updated');
-      assert.equal(clsactProgram(socket, loopback, direction), object.programs.get('to_container')?.info.id);
+      assert.equal(attach('from_netdev', direction), 'created');
+      assert.equal(attach('from_netdev', direction), 'adopted');
+      assert.equal(attach('to_netdev', direction), 'updated');
+      assert.equal(clsactProgram(socket, loopback, direction), object.programs.get('to_netdev')?.info.id);
       detachClsact(socket, loopback, direction);
       assert.equal(clsactProgram(socket, loopback, direction), undefined);
       detachClsact(socket, loopback, direction);
@@ -55,13 +55,13 @@ suite('clsact', privileged('bpf'), () => {
   }
 
   test('the filter acts directly, as tc itself shows it', () => {
-    attach('from_container', 'ingress');
+    attach('from_netdev', 'ingress');
     const shown = execFileSync('nsenter', [`--net=${namespace}`, 'tc', 'filter', 'show', 'dev', 'lo', 'ingress']);
-    assert.match(String(shown), /protocol all pref 1 bpf .*handle 0x1 from_container direct-action/);
+    assert.match(String(shown), /protocol all pref 1 bpf .*handle 0x1 from_netdev direct-action/);
   });
 
   test('a device that is not there is an error by name', () => {
-    const program = object.programs.get('from_container');
+    const program = object.programs.get('from_netdev');
     assert.ok(program !== undefined);
     const spec = { direction: 'ingress', name: 'x', program: program.fd, programId: program.info.id } as const;
     assert.throws(

@@ -34,6 +34,7 @@ export function fullConfig(other: Partial<DatapathConfig> = {}): Uint8Array {
     ctOther: 60,
     maglevSize: 16381,
     maglevSeed: 0,
+    tunnelPort: 8472,
     hostNetnsCookie: 0n,
     ...other,
   });

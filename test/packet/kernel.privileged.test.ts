@@ -229,7 +229,8 @@ suite('kernel edge', privileged('bpf'), () => {
 
   test('a pinned tcx link is made, adopted, updated, and gone after detaching', () => {
     const path = join(folder, 'links-lo-ingress');
-    const [one, two] = [object.programs.get('from_container'), object.programs.get('to_container')];
+    const host = loadObject({ path: objectPath('host.bpf.o'), rodata: fullConfig() });
+    const [one, two] = [host.programs.get('from_netdev'), host.programs.get('to_netdev')];
     assert.ok(one !== undefined && two !== undefined);
     const attach = (program: typeof one): string =>
       inNetworkNamespace(namespace, () =>
@@ -242,6 +243,7 @@ suite('kernel edge', privileged('bpf'), () => {
     detachPinned(path);
     assert.equal(existsSync(path), false);
     detachPinned(path);
+    host.close();
   });
 
   test('what a node lacks is told all at once, each with its remedy', () => {

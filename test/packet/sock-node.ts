@@ -30,7 +30,7 @@ export function testConfig(hostNetnsCookie: bigint, flags = 0): Uint8Array {
     ...{ nodeIpv4: none, nodeIpv6: none, routerIpv4: none, routerIpv6: none, hairpinIpv4: none, hairpinIpv6: none },
     ...{ hostMac: new Uint8Array(6), mtu: 1500, nodePortMin: 30000, nodePortMax: 32767 },
     ...{ snatPortMin: 1024, snatPortMax: 29999, ctTcpEstablished: 60, ctTcpSyn: 60, ctTcpClosing: 10, ctUdp: 60 },
-    ...{ ctOther: 60, maglevSize: 16381, maglevSeed: 0, hostNetnsCookie },
+    ...{ ctOther: 60, maglevSize: 16381, maglevSeed: 0, tunnelPort: 8472, hostNetnsCookie },
   });
 }
 

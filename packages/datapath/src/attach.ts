@@ -42,7 +42,11 @@ export function detachDevice(pins: PinPaths, device: string): void {
 
 export function endpointDeviceOperations(pins: PinPaths, programs: Programs): Operations<EndpointDeviceRow> {
   return {
-    update: row => attachDevice(pins, programs, row, { ingress: 'from_container', egress: 'to_container' }),
+    update: row => {
+      attachDevice(pins, programs, row, { ingress: 'from_container' });
+      // Versions before this one had a program there as well; from_host does its work.
+      detachPinned(pins.deviceLink(row.device, 'egress'));
+    },
     delete: row => detachDevice(pins, row.device),
   };
 }

@@ -110,6 +110,7 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
     ctOther: 60,
     maglevSize: 16381,
     maglevSeed: 0,
+    tunnelPort: options.tunnelPort,
     hostNetnsCookie: networkNamespaceCookie(),
   };
 }

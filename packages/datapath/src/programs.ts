@@ -15,7 +15,7 @@ export interface ObjectSpec {
 }
 
 export const objects: readonly ObjectSpec[] = [
-  { file: 'lxc.bpf.o', programs: ['from_container', 'to_container'] },
+  { file: 'lxc.bpf.o', programs: ['from_container'] },
   { file: 'host.bpf.o', programs: ['from_netdev', 'to_netdev', 'from_host'] },
   { file: 'overlay.bpf.o', programs: ['from_overlay'] },
   {

@@ -67,6 +67,7 @@ export const DropReason = {
   DROP_NOT_IN_SOURCE_RANGE: 177,
   DROP_DSR_ENCAP_FAILED: 178,
   DROP_NO_SOURCE_ENDPOINT: 204,
+  DROP_FORGED_OVERLAY: 205,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

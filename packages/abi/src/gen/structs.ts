@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '79b0c2bfe2b93ade';
+export const abiHash = '146f651b8af0b674';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -862,6 +862,7 @@ export interface DatapathConfig {
   readonly ctOther: number;
   readonly maglevSize: number;
   readonly maglevSeed: number;
+  readonly tunnelPort: number;
   readonly hostNetnsCookie: bigint;
 }
 
@@ -895,6 +896,7 @@ export const datapathConfigCodec: Codec<DatapathConfig> = {
     setU32(target, offset + 152, value.ctOther);
     setU32(target, offset + 156, value.maglevSize);
     setU32(target, offset + 160, value.maglevSeed);
+    setU16(target, offset + 164, value.tunnelPort);
     setU64(target, offset + 168, value.hostNetnsCookie);
   },
   read: (source, offset) => ({
@@ -923,6 +925,7 @@ export const datapathConfigCodec: Codec<DatapathConfig> = {
     ctOther: getU32(source, offset + 152),
     maglevSize: getU32(source, offset + 156),
     maglevSeed: getU32(source, offset + 160),
+    tunnelPort: getU16(source, offset + 164),
     hostNetnsCookie: getU64(source, offset + 168),
   }),
 };
@@ -1018,6 +1021,7 @@ export interface PolicyVerdict {
   readonly direction: number;
   readonly action: number;
   readonly match: number;
+  readonly log: number;
 }
 
 export const policyVerdictCodec: Codec<PolicyVerdict> = {
@@ -1032,6 +1036,7 @@ export const policyVerdictCodec: Codec<PolicyVerdict> = {
     setU8(target, offset + 11, value.direction);
     setU8(target, offset + 12, value.action);
     setU8(target, offset + 13, value.match);
+    setU8(target, offset + 14, value.log);
   },
   read: (source, offset) => ({
     ruleId: getU32(source, offset + 0),
@@ -1041,6 +1046,7 @@ export const policyVerdictCodec: Codec<PolicyVerdict> = {
     direction: getU8(source, offset + 11),
     action: getU8(source, offset + 12),
     match: getU8(source, offset + 13),
+    log: getU8(source, offset + 14),
   }),
 };
 
