@@ -1,7 +1,7 @@
 /** One packet through one program (BPF_PROG_TEST_RUN): verdict, packet out, drop reason. Maps are private to the harness. */
 import assert from 'node:assert/strict';
-import { DropReason, type MapSpec, mapSpecs } from '../../packages/abi/src/index.ts';
-import { KernelMap, KernelPerCpuMap, loadObject, testRun } from '../../packages/kernel/src/index.ts';
+import { DropReason, type MapSpec, mapSpecs, type PolicyEntry, type PolicyKey } from '../../packages/abi/src/index.ts';
+import { KernelMap, KernelMapOfMaps, KernelPerCpuMap, loadObject, testRun } from '../../packages/kernel/src/index.ts';
 import { address, fullConfig, objectPath } from './config.ts';
 import { describeFrame, mac } from './frame.ts';
 
@@ -53,6 +53,13 @@ export class Harness {
         policyRevision: 0,
       },
     );
+  }
+
+  /** Replaces the policy map of a group. */
+  policyGroup(group: number, entries: readonly (readonly [PolicyKey, PolicyEntry])[]): void {
+    const fd = this.#object.maps.get('policy');
+    assert.ok(fd !== undefined);
+    new KernelMapOfMaps(fd, mapSpecs.policy, mapSpecs.policy.inner).replace(group, entries);
   }
 
   clusterPrefix(ip: string, bits: number, tunnel = ''): void {

@@ -169,6 +169,17 @@ export const bpf = {
     info: Uint8Array,
     length: Uint8Array,
   ) => number,
+  mapCreate: libbpf.func(
+    'int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uint32_t entries, const void *opts)',
+  ) as (
+    type: number,
+    name: string,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    opts: Uint8Array | null,
+  ) => number,
+  mapById: libbpf.func('int bpf_map_get_fd_by_id(uint32_t id)') as (id: number) => number,
   lookup: libbpf.func('int bpf_map_lookup_elem(int fd, const void *key, void *value)') as (
     fd: number,
     key: Uint8Array,

@@ -4,6 +4,7 @@ export * from './host.ts';
 export * from './info.ts';
 export * from './link.ts';
 export * from './map.ts';
+export * from './map-of-maps.ts';
 export * from './netlink/address.ts';
 export * from './netlink/clsact.ts';
 export * from './netlink/link.ts';
