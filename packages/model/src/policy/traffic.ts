@@ -1,0 +1,159 @@
+/** One element of ingress, ingressDeny, egress, egressDeny of Cilium's policies: whom, and which ports. */
+
+import type { ParseProblem } from '../k8s/parsed.ts';
+import type { Reader } from '../k8s/reader.ts';
+import { readCidr, readExcept } from './cidr.ts';
+import { entityNames, entityPeers } from './entities.ts';
+import { checkL7 } from './l7.ts';
+import { term } from './label-terms.ts';
+import { readCiliumPort, readIcmpFields } from './ports.ts';
+import { checkFields, readSelector, scopedSelector } from './read-selector.ts';
+import type { Peer, PortRule, TrafficRule } from './rows.ts';
+
+/** Where the rule stands. */
+export interface Scope {
+  /** '' = clusterwide. */
+  readonly namespace: string;
+  readonly host: boolean;
+  readonly log: boolean;
+  readonly problems: ParseProblem[];
+  /** Collects what cannot be enforced yet. */
+  readonly refused: Set<string>;
+}
+
+const peerFields = {
+  ingress: ['fromEndpoints', 'fromEntities', 'fromCIDR', 'fromCIDRSet', 'fromNodes', 'fromGroups', 'fromRequires'],
+  egress: [
+    'toEndpoints',
+    'toEntities',
+    'toCIDR',
+    'toCIDRSet',
+    'toNodes',
+    'toServices',
+    'toFQDNs',
+    'toGroups',
+    'toRequires',
+  ],
+} as const;
+
+export function readTraffic(rule: Reader, field: string, scope: Scope): TrafficRule {
+  const direction = field.startsWith('ingress') ? 'ingress' : 'egress';
+  const deny = field.endsWith('Deny');
+  checkFields(rule, [...peerFields[direction], 'toPorts', 'icmps', 'authentication']);
+  if (!rule.at('authentication').absent && rule.at('authentication', 'mode').text('') !== 'disabled') {
+    scope.refused.add('mutual authentication is not there yet');
+  }
+  const named = peerFields[direction].filter(name => !rule.at(name).absent);
+  checkTogether(rule, named);
+  const ports = readPorts(rule, direction, deny, scope);
+  const peers = named.length === 0 ? undefined : named.flatMap(name => readPeers(rule.at(name), name, scope));
+  // A rule that names neither peers nor ports lets nothing through: `ingress: [{}]` isolates and no more.
+  const isEmpty = peers === undefined && ports === undefined;
+  return { path: rule.path, deny, log: scope.log, peers: isEmpty ? [] : peers, ports };
+}
+
+/** Kinds of peers that do not go together in one rule, because they would have to be ANDed. */
+function checkTogether(rule: Reader, named: readonly string[]): void {
+  const [first, second] = named;
+  const together = named.filter(name => !name.endsWith('Requires'));
+  if (first === undefined || second === undefined || together.length < 2) return;
+  // Blocks may come as a list and as a set.
+  if (together.every(name => /CIDR(Set)?$/.test(name))) return;
+  throw rule.at(second).bad(`stands beside ${first}`, 'make two rules of it');
+}
+
+function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
+  const kind = name.replace(/^(from|to)/, '');
+  switch (kind) {
+    case 'Endpoints':
+      return list.list().map(item => ({ kind: 'labels', terms: scopedSelector(item, scope.namespace) }));
+    case 'Entities':
+      return list.list().flatMap(readEntity);
+    case 'CIDR':
+      return list.list().map(item => ({ kind: 'cidr', cidr: readCidr(item), except: [], pods: false }));
+    case 'CIDRSet':
+      return list.list().flatMap(item => readCidrSet(item, scope));
+    case 'Nodes':
+      return list.list().map(item => ({ kind: 'labels', terms: [nodeTerm, ...readSelector(item)] }));
+    case 'Services':
+      return list.list().map(item => readService(item, scope));
+    case 'FQDNs':
+      return list.list().map(item => readFqdn(item, scope));
+    default:
+      throw list.bad('is not supported', 'select peers by endpoints, entities, CIDR, nodes, services or names');
+  }
+}
+
+const nodeTerm = term('reserved:remote-node', 'Exists');
+
+function readEntity(entity: Reader): readonly Peer[] {
+  const name = entity.text();
+  const peers = entityPeers(name);
+  if (peers === undefined) throw entity.bad(`'${name}' is no entity`, `use one of ${entityNames.join(', ')}`);
+  return peers;
+}
+
+function readCidrSet(item: Reader, scope: Scope): readonly Peer[] {
+  checkFields(item, ['cidr', 'cidrGroupRef', 'cidrGroupSelector', 'except']);
+  const [cidr, ref, selector] = [item.at('cidr'), item.at('cidrGroupRef'), item.at('cidrGroupSelector')];
+  if ([cidr, ref, selector].filter(one => !one.absent).length !== 1) {
+    throw item.bad('does not have exactly one of cidr, cidrGroupRef, cidrGroupSelector', 'keep one of them');
+  }
+  if (!cidr.absent) return readExcept(item, scope.problems).map(block => ({ kind: 'cidr', ...block, pods: false }));
+  const except = item.at('except').list().map(readCidr);
+  const group = ref.absent ? { terms: readSelector(selector) } : { name: ref.text() };
+  return [{ kind: 'cidr-group', group, except }];
+}
+
+function readService(item: Reader, scope: Scope): Peer {
+  checkFields(item, ['k8sService', 'k8sServiceSelector']);
+  const [service, selector] = [item.at('k8sService'), item.at('k8sServiceSelector')];
+  const namespace = (service.absent ? selector : service).at('namespace').text(scope.namespace);
+  if (!service.absent) {
+    return { kind: 'service', service: { namespace, name: service.at('serviceName').text(), terms: undefined } };
+  }
+  return { kind: 'service', service: { namespace, name: '', terms: readSelector(selector.at('selector')) } };
+}
+
+function readFqdn(item: Reader, scope: Scope): Peer {
+  checkFields(item, ['matchName', 'matchPattern']);
+  const [name, pattern] = [item.at('matchName').text(''), item.at('matchPattern').text('')];
+  if ((name === '') === (pattern === '')) throw item.bad('needs one of matchName and matchPattern', 'set one');
+  const text = name === '' ? pattern : name;
+  if (!/^[-a-zA-Z0-9_.*]+$/.test(text)) throw item.bad(`'${text}' is no DNS name`, 'use letters, digits, - _ . and *');
+  scope.refused.add('rules by DNS name (toFQDNs) are not there yet');
+  return { kind: 'fqdn', pattern: text.toLowerCase() };
+}
+
+const portRuleFields = ['ports', 'rules', 'listener', 'terminatingTLS', 'originatingTLS', 'serverNames'];
+
+/** Undefined: no restriction. */
+function readPorts(
+  rule: Reader,
+  direction: 'ingress' | 'egress',
+  deny: boolean,
+  scope: Scope,
+): readonly PortRule[] | undefined {
+  const toPorts = rule.at('toPorts').list();
+  const icmps = rule.at('icmps').list();
+  if (toPorts.length > 0 && icmps.length > 0) {
+    throw rule.at('icmps').bad('stands beside toPorts', 'make two rules of it');
+  }
+  if (toPorts.length === 0 && icmps.length === 0) return undefined;
+  return [...toPorts.flatMap(item => readPortRule(item, direction, deny, scope)), ...icmps.flatMap(readIcmpFields)];
+}
+
+function readPortRule(item: Reader, direction: 'ingress' | 'egress', deny: boolean, scope: Scope): readonly PortRule[] {
+  checkFields(item, portRuleFields);
+  const ports = item.at('ports').list();
+  if (ports.length > 40) {
+    throw item.at('ports').bad(`has ${ports.length} entries, and 40 are allowed`, 'split the rule, or use endPort');
+  }
+  const l7 = checkL7(item, { direction, deny, host: scope.host, refused: scope.refused });
+  if (ports.length === 0) return [{ protocol: 0, port: 0, endPort: 0, l7 }];
+  const rules = ports.flatMap(port => readCiliumPort(port, l7));
+  if (l7 && rules.some(one => one.endPort > 0) && !item.at('rules', 'dns').absent) {
+    throw item.at('ports').bad('has a range with DNS rules', 'name each port');
+  }
+  return rules;
+}
