@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 const besideCheckout = join(import.meta.dirname, '../../../shared/conformance');
-const folder = process.env['CONFORMANCE_DATA'] ?? besideCheckout;
+const folder = process.env.CONFORMANCE_DATA ?? besideCheckout;
 
 /** Undefined when the folder does not have the file: then there is nothing to hold us against. */
 export function conformanceData(file: string): unknown {
@@ -45,7 +45,7 @@ export function conformanceCase(suite: string, name: string, run: () => void | P
 
 /** Without data a suite says so; where everything must run (CI) that is a failure. */
 export function missingData(file: string): void {
-  const mustRun = process.env['REQUIRE_PRIVILEGED'] === '1' && process.env['CONFORMANCE_DATA'] === undefined;
+  const mustRun = process.env.REQUIRE_PRIVILEGED === '1' && process.env.CONFORMANCE_DATA === undefined;
   test(`${file} is there`, { skip: mustRun ? false : `no ${join(folder, file)}: set CONFORMANCE_DATA` }, () => {
     assert.fail(`no ${join(folder, file)}: set CONFORMANCE_DATA to the folder that has it`);
   });

@@ -9,8 +9,6 @@ import {
   PolicyLookup,
   type PolicySubject,
   prefixesOf,
-  type RuleReference,
-  ruleReferenceKey,
   selectsPeer,
 } from '@ciliate/control';
 import {
@@ -23,6 +21,8 @@ import {
   type Prefix,
   prefixContains,
   prefixLength,
+  type RuleReference,
+  ruleReferenceKey,
   tryParseAddress,
 } from '@ciliate/model';
 

@@ -1,6 +1,6 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
-import { type AnyController, registerControllers, restoreLbIds } from '@ciliate/control';
+import { type AnyController, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
 import { endpointMapOperations, ipcacheOperations, lbOperations } from '@ciliate/datapath';
 import { type BpfMap, FakeMap, FaultyMap } from '@ciliate/kernel';
 import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '@ciliate/model';
@@ -42,6 +42,10 @@ const intent = [
   'endpoints',
   'identities',
   'devices',
+  'policies',
+  'ciliumPolicies',
+  'clusterwidePolicies',
+  'cidrGroups',
 ] as const;
 export type IntentTable = (typeof intent)[number];
 
@@ -63,7 +67,7 @@ export class World {
     const config: NodeConfig = { ...nodeConfigDefaults, nodeName: 'node-1', ...options.config };
     const modules = { database, clock, onError: (error: unknown) => this.errors.push(error) };
     const restored = restoreLbIds(maps.lb_services.entries(), maps.lb_backends.entries());
-    this.#controllers = registerControllers(tables, config, modules, { lb: restored });
+    this.#controllers = registerControllers(tables, config, modules, { ...nothingRestored, lb: restored });
     this.#reconcilers = [
       new Reconciler(
         { name: 'endpoints' },

@@ -197,6 +197,7 @@ class Agent {
       writers,
       nodeAddress: () => internalAddresses(this.#local.row)[0],
       podUid: (namespace, name) => pods.get(`${namespace}/${name}`)?.uid ?? '',
+      namedPorts: (namespace, name) => pods.get(`${namespace}/${name}`)?.namedPorts ?? {},
       log: this.#log,
     });
     const prober = this.#prober();

@@ -1,7 +1,13 @@
 /** Joins @ciliate/datapath and @ciliate/control to the agent: tables → controllers → reconcilers → kernel. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AnyController, registerControllers, restoreLbIds } from '@ciliate/control';
+import {
+  type AnyController,
+  registerControllers,
+  restoreBlocks,
+  restoreLbIds,
+  restorePolicies,
+} from '@ciliate/control';
 import {
   attachMode,
   createEndpointDevice,
@@ -15,6 +21,8 @@ import {
   netdevOperations,
   netdevProgramOperations,
   nodeMapOperations,
+  policyClassOperations,
+  policyGroupOperations,
   readDevices,
   removeEndpointDevice,
   routeOperations,
@@ -64,6 +72,9 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       routeMtu,
       ...nodePorts,
       maxEntries: maxEntries(options),
+      hostFirewall: options['enable-host-firewall'],
+      policyVerdicts: options['policy-verdict-events'],
+      policyMapMax: options['bpf-policy-map-max'],
     },
     error => log.warn('garbage collection failed', { error: describe(error) }),
   );
@@ -107,7 +118,10 @@ class LoadedDatapath implements AgentDatapath {
     const lb = restoreLbIds(datapath.maps.lb_services.entries(), datapath.maps.lb_backends.entries());
     const onError = (error: unknown, controller: string): void =>
       log.error('controller failed', { controller, error: describe(error) });
-    this.#controllers = registerControllers(tables, config, { database: db, clock: systemClock, onError }, { lb });
+    const policy = restorePolicies(datapath.maps.endpoints.entries());
+    const blocks = restoreBlocks(datapath.maps.ipcache.entries(), datapath.maps.policy_classes.entries());
+    const controllerModules = { database: db, clock: systemClock, onError };
+    this.#controllers = registerControllers(tables, config, controllerModules, { lb, policy, blocks });
     this.#reconcilers = reconcilers(datapath, modules);
     this.endpointDevices = endpointDevices(datapath, tables);
     this.view = viewOf(datapath, tables, config);
@@ -162,6 +176,8 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly
     make('routes', tables.routeRows, routeOperations(netlink)),
     make('bpf-nodes', tables.nodeMapRows, nodeMapOperations(maps.nodes)),
     make('bpf-ipcache', tables.ipcacheRows, ipcacheOperations(maps.ipcache)),
+    make('bpf-policy-classes', tables.policyClassRows, policyClassOperations(maps.policy_classes)),
+    make('bpf-policy', tables.policyGroups, policyGroupOperations(maps.policy)),
     make('bpf-endpoints', tables.endpointMapRows, endpointMapOperations(maps.endpoints)),
     make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(pins, programs)),
     make('bpf-lb', tables.lbRows, lbOperations(maps)),
@@ -249,6 +265,11 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     lbServicesMax: options['bpf-lb-map-max'],
     lbBackendsMax: options['bpf-lb-map-max'],
     lbRevnatMax: Math.min(options['bpf-lb-map-max'], 65_535),
+    policyMapMax: options['bpf-policy-map-max'],
+    policyEnforcement: options['enable-policy'],
+    policyAudit: options['policy-audit-mode'],
+    allowLocalHost: options['allow-localhost'] !== 'policy',
+    hostFirewall: options['enable-host-firewall'],
   };
 }
 

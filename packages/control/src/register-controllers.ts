@@ -2,12 +2,15 @@ import type { NodeConfig, Tables } from '@ciliate/model';
 import type { ControllerHealth, ControllerModules } from '@ciliate/tables';
 import {
   endpointDeviceController,
-  endpointMapController,
   ipcacheController,
   netdevController,
   nodeMapController,
   routeController,
 } from './network/controllers.ts';
+import { endpointMapController } from './network/endpoint-map-controller.ts';
+import { addressBlockController, type BlockRestore } from './policy/address-blocks.ts';
+import { policyClassController } from './policy/class-rows.ts';
+import { noPolicyRestored, type PolicyRestore, policyController } from './policy/policy-controller.ts';
 import { frontendController } from './services/frontend-controller.ts';
 import { lbController } from './services/lb-controller.ts';
 import type { LbRestore } from './services/lb-state.ts';
@@ -24,9 +27,15 @@ export interface AnyController {
 /** Ids that the kernel held before this agent started. */
 export interface Restore {
   readonly lb: LbRestore;
+  readonly policy: PolicyRestore;
+  readonly blocks: BlockRestore;
 }
 
-export const nothingRestored: Restore = { lb: { services: [], backends: [] } };
+export const nothingRestored: Restore = {
+  lb: { services: [], backends: [] },
+  policy: noPolicyRestored,
+  blocks: { cidrs: [], classes: [] },
+};
 
 /** All controllers of a node, in the order in which data flows. Nothing runs before start(). */
 export function registerControllers(
@@ -35,9 +44,20 @@ export function registerControllers(
   modules: ControllerModules,
   restore: Restore = nothingRestored,
 ): readonly AnyController[] {
+  const policy = {
+    nodeName: config.nodeName,
+    mode: config.policyEnforcement,
+    allowLocalHost: config.allowLocalHost,
+    dualStack: config.ipv4 && config.ipv6,
+    hostFirewall: config.hostFirewall,
+    maxEntries: config.policyMapMax,
+  };
   return [
+    addressBlockController(tables, restore.blocks, modules),
+    policyController(tables, policy, restore.policy, modules),
+    policyClassController(tables, modules),
     endpointDeviceController(tables, modules),
-    endpointMapController(tables, config, modules),
+    endpointMapController(tables, config, modules, restore.policy),
     netdevController(tables, config, modules),
     nodeMapController(tables, config, modules),
     ipcacheController(tables, config, modules),

@@ -4,11 +4,12 @@
  */
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DatapathConfig, encodeDatapathConfig, mapSpecs } from '@ciliate/abi';
+import { ConfigFlags, type DatapathConfig, encodeDatapathConfig, mapSpecs } from '@ciliate/abi';
 import {
   findCgroupRoot,
   findLink,
   KernelMap,
+  KernelMapOfMaps,
   KernelPerCpuMap,
   kernelAtLeast,
   NetlinkSocket,
@@ -46,13 +47,18 @@ export interface DatapathOptions {
   readonly routeMtu: number;
   readonly nodePortMin: number;
   readonly nodePortMax: number;
+  readonly hostFirewall: boolean;
+  /** An event for each new flow that policy has judged, not only for denied ones. */
+  readonly policyVerdicts: boolean;
+  /** Entries of the policy map of a group. */
+  readonly policyMapMax: number;
   /** Entries by map name; what is not named has the size that C declares. */
   readonly maxEntries: Readonly<Record<string, number>>;
 }
 
 type Maps = ReturnType<typeof openMaps>;
 
-function openMaps(pins: PinPaths) {
+function openMaps(pins: PinPaths, policyMapMax: number) {
   const open = (name: string): number => openPin(pins.map(name));
   return {
     lb_services: new KernelMap(open('lb_services'), mapSpecs.lb_services),
@@ -66,6 +72,11 @@ function openMaps(pins: PinPaths) {
     endpoints: new KernelMap(open('endpoints'), mapSpecs.endpoints),
     netdevs: new KernelMap(open('netdevs'), mapSpecs.netdevs),
     nodes: new KernelMap(open('nodes'), mapSpecs.nodes),
+    policy_classes: new KernelMap(open('policy_classes'), mapSpecs.policy_classes),
+    policy: new KernelMapOfMaps(open('policy'), mapSpecs.policy, {
+      ...mapSpecs.policy.inner,
+      maxEntries: policyMapMax,
+    }),
     metrics: new KernelPerCpuMap(open('metrics'), mapSpecs.metrics),
   };
 }
@@ -80,7 +91,17 @@ function pick(addresses: readonly Address[], ipv4: boolean): Uint8Array {
 /** Flags of enum config_flags. */
 function flagsOf(options: DatapathOptions): number {
   const families = (options.ipv4 ? 1 : 0) | (options.ipv6 ? 2 : 0);
-  return families | (options.masquerade ? families << 2 : 0) | 16 | 32;
+  const { CONFIG_NODE_PORT, CONFIG_SOCKET_LB, CONFIG_HOST_FIREWALL } = ConfigFlags;
+  const { CONFIG_POLICY_VERDICTS, CONFIG_DUAL_STACK_WORLD } = ConfigFlags;
+  return (
+    families |
+    (options.masquerade ? families << 2 : 0) |
+    CONFIG_NODE_PORT |
+    CONFIG_SOCKET_LB |
+    (options.hostFirewall ? CONFIG_HOST_FIREWALL : 0) |
+    (options.policyVerdicts ? CONFIG_POLICY_VERDICTS : 0) |
+    (families === 3 ? CONFIG_DUAL_STACK_WORLD : 0)
+  );
 }
 
 export function configOf(options: DatapathOptions, base: BaseDevices, directIfindex: number): DatapathConfig {
@@ -180,7 +201,7 @@ export class Datapath {
       });
       attachBase(pins, programs, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
-      const maps = openMaps(pins);
+      const maps = openMaps(pins, options.policyMapMax);
       const events = new EventStream(openPin(pins.map('events')));
       return new Datapath({
         options,

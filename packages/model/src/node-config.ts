@@ -17,6 +17,16 @@ export interface NodeConfig {
   readonly lbServicesMax: number;
   readonly lbBackendsMax: number;
   readonly lbRevnatMax: number;
+  /** Entries of the policy map of one group of endpoints. */
+  readonly policyMapMax: number;
+  /** Whom policies isolate: those that one selects, everybody, nobody. */
+  readonly policyEnforcement: 'default' | 'always' | 'never';
+  /** What policy would deny is reported and let through. */
+  readonly policyAudit: boolean;
+  /** The node's own processes reach its pods whatever policies say. */
+  readonly allowLocalHost: boolean;
+  /** Policies with a nodeSelector are enforced. */
+  readonly hostFirewall: boolean;
 }
 
 /** Fields of NodeConfig whose values are the same on nearly every node. */
@@ -32,4 +42,9 @@ export const nodeConfigDefaults = {
   lbServicesMax: 65_536,
   lbBackendsMax: 65_536,
   lbRevnatMax: 65_536,
+  policyMapMax: 16_384,
+  policyEnforcement: 'default',
+  policyAudit: false,
+  allowLocalHost: true,
+  hostFirewall: false,
 } as const satisfies Omit<NodeConfig, 'nodeName'>;

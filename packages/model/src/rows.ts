@@ -121,6 +121,7 @@ export interface RemoteEndpointRow {
   readonly addresses: readonly Address[];
   readonly identity: number;
   readonly nodeAddress: Address;
+  readonly namedPorts: PodRow['namedPorts'];
 }
 
 export type EndpointState = 'creating' | 'waiting-for-identity' | 'ready' | 'disconnecting' | 'invalid';

@@ -2,6 +2,7 @@ import type { Database, RWTable } from '@ciliate/tables';
 import { frontendColumns, labelsColumn, nodeColumns, serviceColumns } from './columns.ts';
 import { objectKey, portKey } from './keys.ts';
 import { labelsKey } from './labels.ts';
+import { definePolicyTables, type PolicyTables } from './policy/tables.ts';
 import type {
   DeviceRow,
   EndpointDeviceRow,
@@ -23,13 +24,13 @@ import type {
 } from './rows.ts';
 
 /** Every table of a node. Each has one writer (STYLE rule 3): sources, the endpoint manager, a controller. */
-export interface Tables {
+export interface Tables extends PolicyTables {
   readonly nodes: RWTable<NodeRow, 'address'>;
   readonly pods: RWTable<PodRow, 'address' | 'namespace'>;
   readonly namespaces: RWTable<NamespaceRow>;
   readonly services: RWTable<ServiceRow>;
   readonly endpointSlices: RWTable<EndpointSliceRow, 'service'>;
-  readonly remoteEndpoints: RWTable<RemoteEndpointRow, 'address'>;
+  readonly remoteEndpoints: RWTable<RemoteEndpointRow, 'address' | 'identity'>;
   readonly endpoints: RWTable<EndpointRow, 'address' | 'container' | 'pod' | 'identity'>;
   readonly identities: RWTable<IdentityRow, 'labels'>;
   readonly devices: RWTable<DeviceRow>;
@@ -45,7 +46,7 @@ export interface Tables {
 
 /** Makes all tables, empty, in `db`. Keys and indexes are those that rows.ts names. */
 export function defineTables(db: Database): Tables {
-  return { ...intentTables(db), ...serviceTables(db), ...desiredTables(db) };
+  return { ...intentTables(db), ...serviceTables(db), ...desiredTables(db), ...definePolicyTables(db) };
 }
 
 function intentTables(db: Database) {
@@ -72,10 +73,10 @@ function intentTables(db: Database) {
         identity: row => [String(row.identity)],
       },
     }),
-    remoteEndpoints: db.table<RemoteEndpointRow, 'address'>({
+    remoteEndpoints: db.table<RemoteEndpointRow, 'address' | 'identity'>({
       name: 'remoteEndpoints',
       key: objectKey,
-      indexes: { address: row => row.addresses },
+      indexes: { address: row => row.addresses, identity: row => [String(row.identity)] },
     }),
     identities: db.table<IdentityRow, 'labels'>({
       name: 'identities',

@@ -1,13 +1,17 @@
 /** Everything that an agent reads from the API server: one reflector per resource, into the intent tables. */
 import {
   type CiliumNodeRow,
+  cidrGroupFromK8s,
+  ciliumClusterwideNetworkPolicyFromK8s,
   ciliumEndpointFromK8s,
   ciliumIdentityFromK8s,
+  ciliumNetworkPolicyFromK8s,
   ciliumNodeFromK8s,
   endpointSliceFromK8s,
   mergeNode,
   type NodeRow,
   namespaceFromK8s,
+  networkPolicyFromK8s,
   nodeFromK8s,
   type Parsed,
   podFromK8s,
@@ -38,7 +42,17 @@ export interface KubernetesSourceModules {
   readonly db: Database;
   readonly tables: Pick<
     Tables,
-    'nodes' | 'pods' | 'namespaces' | 'services' | 'endpointSlices' | 'remoteEndpoints' | 'identities'
+    | 'nodes'
+    | 'pods'
+    | 'namespaces'
+    | 'services'
+    | 'endpointSlices'
+    | 'remoteEndpoints'
+    | 'identities'
+    | 'policies'
+    | 'ciliumPolicies'
+    | 'clusterwidePolicies'
+    | 'cidrGroups'
   >;
   readonly log: SourceLog;
 }
@@ -80,6 +94,26 @@ export class KubernetesSource {
         },
         { optional: true },
       ),
+      this.#table('networkpolicies', resourcePaths.networkPolicies, tables.policies, networkPolicyFromK8s, {
+        optional: true,
+      }),
+      this.#table(
+        'ciliumnetworkpolicies',
+        resourcePaths.ciliumNetworkPolicies,
+        tables.ciliumPolicies,
+        ciliumNetworkPolicyFromK8s,
+        { optional: true },
+      ),
+      this.#table(
+        'ciliumclusterwidenetworkpolicies',
+        resourcePaths.ciliumClusterwideNetworkPolicies,
+        tables.clusterwidePolicies,
+        ciliumClusterwideNetworkPolicyFromK8s,
+        { optional: true },
+      ),
+      this.#table('ciliumcidrgroups', resourcePaths.ciliumCidrGroups, tables.cidrGroups, cidrGroupFromK8s, {
+        optional: true,
+      }),
       this.#table('ciliumidentities', resourcePaths.ciliumIdentities, tables.identities, ciliumIdentityFromK8s, {
         optional: true,
       }),

@@ -20,6 +20,7 @@ export interface CiliumEndpointStatus {
     /** Address of the node: where others send the tunnel's packets. */
     readonly node: string;
   };
+  readonly 'named-ports': readonly { readonly name: string; readonly port: number; readonly protocol: string }[];
   readonly 'external-identifiers': Readonly<Record<string, string>>;
 }
 

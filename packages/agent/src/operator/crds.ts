@@ -7,10 +7,17 @@ interface CrdSpec {
   readonly shortNames: readonly string[];
   readonly scope: 'Cluster' | 'Namespaced';
   readonly fields: readonly string[];
+  /** A status subresource, written by agents. */
+  readonly status?: boolean;
   readonly columns: readonly { readonly name: string; readonly type: string; readonly jsonPath: string }[];
 }
 
 const group = 'cilium.io';
+const valid = {
+  name: 'Valid',
+  type: 'string',
+  jsonPath: '.status.conditions[?(@.type=="Valid")].status',
+} as const;
 const age = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' } as const;
 
 const specs: readonly CrdSpec[] = [
@@ -50,6 +57,32 @@ const specs: readonly CrdSpec[] = [
       age,
     ],
   },
+  {
+    kind: 'CiliumNetworkPolicy',
+    plural: 'ciliumnetworkpolicies',
+    shortNames: ['cnp', 'ciliumnp'],
+    scope: 'Namespaced',
+    fields: ['spec', 'specs', 'status'],
+    columns: [age, valid],
+    status: true,
+  },
+  {
+    kind: 'CiliumClusterwideNetworkPolicy',
+    plural: 'ciliumclusterwidenetworkpolicies',
+    shortNames: ['ccnp'],
+    scope: 'Cluster',
+    fields: ['spec', 'specs', 'status'],
+    columns: [valid],
+    status: true,
+  },
+  {
+    kind: 'CiliumCIDRGroup',
+    plural: 'ciliumcidrgroups',
+    shortNames: ['ccg'],
+    scope: 'Cluster',
+    fields: ['spec'],
+    columns: [age],
+  },
 ];
 
 function definition(spec: CrdSpec): unknown {
@@ -77,6 +110,7 @@ function definition(spec: CrdSpec): unknown {
           storage: true,
           additionalPrinterColumns: spec.columns,
           schema: { openAPIV3Schema: { type: 'object', properties } },
+          ...(spec.status === true ? { subresources: { status: {} } } : {}),
         },
       ],
     },

@@ -38,6 +38,19 @@ export const agentOptions = {
   'bpf-ct-global-max': integer(131072, mapSize, 'Entries of the conntrack map'),
   'bpf-nat-global-max': integer(131072, mapSize, 'Entries of the NAT map'),
   'bpf-policy-map-max': integer(16384, mapSize, 'Entries of a policy map'),
+  'enable-policy': choice(
+    'default',
+    ['default', 'always', 'never'],
+    'Whom policies isolate: whom one selects, all, none',
+  ),
+  'policy-audit-mode': flag(false, 'Report what policy would deny, and let it through'),
+  'policy-verdict-events': flag(true, 'An event for each new flow that policy has judged, not only for denied ones'),
+  'enable-host-firewall': flag(false, 'Enforce policies with a nodeSelector on the node itself'),
+  'allow-localhost': choice(
+    'auto',
+    ['auto', 'always', 'policy'],
+    'The node reaches its own pods whatever policies say',
+  ),
   'monitor-trace': flag(false, 'An event for each forwarded packet, not only for drops'),
 } as const;
 

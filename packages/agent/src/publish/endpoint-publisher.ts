@@ -1,5 +1,5 @@
 /** Endpoints of this node → CiliumEndpoint objects, by which other nodes learn their addresses and identities. */
-import { type Address, type EndpointRow, isIPv4, labelList } from '@ciliate/model';
+import { type Address, type EndpointRow, isIPv4, labelList, type PodRow } from '@ciliate/model';
 import type { KubeWriters, OwnerReference } from '@ciliate/sources';
 import type { ChangeCursor, Table } from '@ciliate/tables';
 import { KeyedQueue, type WorkHealth } from '../keyed-queue.ts';
@@ -13,6 +13,8 @@ export interface EndpointPublisherModules {
   readonly nodeAddress: () => Address | undefined;
   /** The pod's own uid from its object, for runtimes that do not pass it. */
   readonly podUid: (namespace: string, name: string) => string;
+  /** For policies of others that name a port of this pod. */
+  readonly namedPorts: (namespace: string, name: string) => PodRow['namedPorts'];
   readonly log: Log;
 }
 
@@ -56,7 +58,7 @@ export class EndpointPublisher implements Service {
   }
 
   async #publish(key: string): Promise<void> {
-    const { endpoints, writers, nodeAddress, podUid } = this.#modules;
+    const { endpoints, writers, nodeAddress, podUid, namedPorts } = this.#modules;
     const [namespace = '', name = ''] = key.split('/');
     const row = endpoints.all().find(endpoint => endpoint.podNamespace === namespace && endpoint.podName === name);
     if (row === undefined) {
@@ -68,7 +70,7 @@ export class EndpointPublisher implements Service {
     if (node === undefined) throw new Error('the address of this node is not known yet');
     const uid = row.podUid === '' ? podUid(namespace, name) : row.podUid;
     const owner: OwnerReference | undefined = uid === '' ? undefined : { apiVersion: 'v1', kind: 'Pod', name, uid };
-    const status = statusOf(row, node);
+    const status = statusOf(row, node, namedPorts(namespace, name));
     const text = JSON.stringify([status, owner]);
     if (this.#published.get(key) === text) return;
     await writers.putCiliumEndpoint(namespace, name, status, owner);
@@ -76,7 +78,11 @@ export class EndpointPublisher implements Service {
   }
 }
 
-function statusOf(row: EndpointRow, node: Address): Parameters<KubeWriters['putCiliumEndpoint']>[2] {
+function statusOf(
+  row: EndpointRow,
+  node: Address,
+  ports: PodRow['namedPorts'],
+): Parameters<KubeWriters['putCiliumEndpoint']>[2] {
   const ipv4 = row.addresses.find(isIPv4);
   const ipv6 = row.addresses.find(address => !isIPv4(address));
   return {
@@ -87,6 +93,7 @@ function statusOf(row: EndpointRow, node: Address): Parameters<KubeWriters['putC
       addressing: [{ ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) }],
       node,
     },
+    'named-ports': Object.entries(ports).map(([name, port]) => ({ name, ...port })),
     'external-identifiers': {
       'container-id': row.containerId,
       'cni-attachment-id': `${row.containerId}:${row.containerDevice}`,

@@ -1,6 +1,7 @@
 import { IpcacheFlags, ReservedIdentity } from '@ciliate/abi';
 import {
   type Address,
+  type AddressBlockRow,
   addressBytes,
   type EndpointRow,
   hostPrefix,
@@ -20,7 +21,7 @@ export type IpcacheConfig = Pick<NodeConfig, 'ipv4' | 'ipv6' | 'routingMode'>;
 type IpcacheClaims = readonly Claim<IpcacheRow>[];
 
 /** Of several that name one prefix the first counts. */
-const ranks = { endpoint: 0, host: 1, node: 2, 'remote-endpoint': 3, 'pod-cidr': 4 } as const;
+const ranks = { endpoint: 0, host: 1, node: 2, 'remote-endpoint': 3, 'pod-cidr': 4, cidr: 5 } as const;
 type Source = keyof typeof ranks;
 
 /** A node's own addresses and its pod CIDRs; those of another node are behind its tunnel endpoint in tunnel mode. */
@@ -48,6 +49,15 @@ export function remoteEndpointIpcache(row: RemoteEndpointRow, config: IpcacheCon
 export function endpointIpcache(row: EndpointRow, config: IpcacheConfig, now: number): IpcacheClaims {
   const make = rowMaker(config, undefined, now);
   return row.addresses.flatMap(address => make(hostPrefix(address), row.identity, 'endpoint'));
+}
+
+/** Addresses outside the cluster that a policy tells from the rest of the world. */
+export function blockIpcache({ kind, prefix, id }: AddressBlockRow, config: IpcacheConfig, now: number): IpcacheClaims {
+  if (kind !== 'cidr') return [];
+  return rowMaker(config, undefined, now)(prefix, id, 'cidr').map(claim => ({
+    ...claim,
+    row: { ...claim.row, value: { ...claim.row.value, flags: 0 } },
+  }));
 }
 
 /** Claims of at most one row: none for a family that is off. */

@@ -3,11 +3,11 @@ import { Controller, type ControllerModules, replaceAll } from '@ciliate/tables'
 import { claimController } from '../claim-controller.ts';
 import { IdAllocator } from '../id-allocator.ts';
 import { netdevEntries, nodeMapEntries } from './compile-devices.ts';
-import { deviceEntries, endpointDevice, endpointEntries, nodeEntries } from './compile-endpoints.ts';
-import { endpointIpcache, nodeIpcache, remoteEndpointIpcache } from './compile-ipcache.ts';
+import { endpointDevice } from './compile-endpoints.ts';
+import { blockIpcache, endpointIpcache, nodeIpcache, remoteEndpointIpcache } from './compile-ipcache.ts';
 import { compileRoutes } from './compile-routes.ts';
 
-/** nodes, endpoints, remoteEndpoints → ipcacheRows. */
+/** nodes, endpoints, remoteEndpoints, blocks that policies name → ipcacheRows. */
 export function ipcacheController(tables: Tables, config: NodeConfig, modules: ControllerModules) {
   const now = () => modules.clock.now();
   return claimController(
@@ -17,25 +17,9 @@ export function ipcacheController(tables: Tables, config: NodeConfig, modules: C
         nodes: { table: tables.nodes, claim: row => nodeIpcache(row, config, now()) },
         endpoints: { table: tables.endpoints, claim: row => endpointIpcache(row, config, now()) },
         remoteEndpoints: { table: tables.remoteEndpoints, claim: row => remoteEndpointIpcache(row, config, now()) },
+        addressBlocks: { table: tables.addressBlocks, claim: row => blockIpcache(row, config, now()) },
       },
       output: tables.ipcacheRows,
-    },
-    modules,
-  );
-}
-
-/** endpoints, this node, its devices → endpointMapRows. */
-export function endpointMapController(tables: Tables, config: NodeConfig, modules: ControllerModules) {
-  const now = () => modules.clock.now();
-  return claimController(
-    {
-      name: 'endpoint-map-rows',
-      sources: {
-        endpoints: { table: tables.endpoints, claim: row => endpointEntries(row, config, now()) },
-        nodes: { table: tables.nodes, claim: row => nodeEntries(row, config, now()) },
-        devices: { table: tables.devices, claim: row => deviceEntries(row, config, now()) },
-      },
-      output: tables.endpointMapRows,
     },
     modules,
   );

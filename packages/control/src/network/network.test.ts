@@ -161,6 +161,7 @@ test('the row of an endpoint wins over a stale one from elsewhere, which comes b
     addresses: [address],
     identity: 400,
     nodeAddress: parseAddress('172.30.0.12'),
+    namedPorts: {},
   };
   database.write(txn => {
     tables.remoteEndpoints.insert(txn, stale);

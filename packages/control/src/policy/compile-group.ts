@@ -9,12 +9,14 @@ import {
   type PolicyRow,
   type PolicyRule,
   type PortRule,
+  policyReference,
+  type RuleReference,
+  ruleReference,
   type TrafficRule,
 } from '@ciliate/model';
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
 import type { PeerIdentity } from './peers.ts';
 import { portPrefixes } from './port-prefixes.ts';
-import { policyReference, type RuleReference, ruleReference } from './rule-reference.ts';
 
 export type EnforcementMode = 'default' | 'always' | 'never';
 

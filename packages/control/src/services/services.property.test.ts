@@ -121,6 +121,7 @@ const remote = fc.record({ name: fc.constantFrom('r1', 'r2'), addresses: some([.
   namespace: 'ns',
   identity: 300,
   nodeAddress: parseAddress('172.30.0.12'),
+  namedPorts: {},
 }));
 
 type Write = (tables: Tables, txn: WriteTxn) => void;

@@ -1,6 +1,7 @@
 import type { IdentityRow, RemoteEndpointRow } from '../rows.ts';
 import { type Parsed, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
+import { protocols } from './service.ts';
 
 /** A cilium.io/v2 CiliumEndpoint. The caller leaves out those of its own node (equal nodeAddress). */
 export function ciliumEndpointFromK8s(object: unknown): Parsed<RemoteEndpointRow> {
@@ -19,8 +20,17 @@ export function ciliumEndpointFromK8s(object: unknown): Parsed<RemoteEndpointRow
       addresses: ips.map(ip => ip.address(problems)).filter(address => address !== undefined),
       identity: root.at('status', 'identity', 'id').integer(1, 0xff_ffff),
       nodeAddress,
+      namedPorts: namedPorts(root.at('status', 'named-ports')),
     };
   });
+}
+
+function namedPorts(list: Reader): RemoteEndpointRow['namedPorts'] {
+  const ports = list.list().map(port => {
+    const protocol = port.at('protocol').choice(protocols, 'TCP');
+    return [port.at('name').text(), { port: port.at('port').integer(1, 65_535), protocol }] as const;
+  });
+  return Object.fromEntries(ports);
 }
 
 /** A cilium.io/v2 CiliumIdentity: its name is the number. */

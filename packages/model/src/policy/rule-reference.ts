@@ -1,5 +1,5 @@
 /** What a rule id stands for: the answer to "which policy did this?". */
-import type { PolicyDirectionName, PolicyKind, PolicyRow, PolicyRule, TrafficRule } from '@ciliate/model';
+import type { PolicyDirectionName, PolicyKind, PolicyRow, PolicyRule, TrafficRule } from './rows.ts';
 
 export type RuleReference =
   | {

@@ -1,0 +1,235 @@
+/** Keeps the policy map of each group of endpoints: a change costs the groups that it touches. */
+import {
+  type AddressBlockRow,
+  type CidrGroupRow,
+  type IdentityRow,
+  isIPv4,
+  type Labels,
+  type Peer,
+  type PolicyRow,
+  type RuleReference,
+  ruleReferenceKey,
+} from '@ciliate/model';
+import { IdAllocator } from '../id-allocator.ts';
+import {
+  type AppliedRule,
+  appliedRules,
+  type CompiledGroup,
+  compileGroup,
+  type EnforcementMode,
+  type PolicySubject,
+} from './compile-group.ts';
+import { noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
+import { peerKey, SelectorCache } from './selector-cache.ts';
+
+export interface PolicyCompilerOptions {
+  readonly mode: EnforcementMode;
+  readonly allowLocalHost: boolean;
+  /** world-ipv4 and world-ipv6 instead of world. */
+  readonly dualStack: boolean;
+}
+
+interface Group {
+  readonly subject: PolicySubject;
+  readonly applied: Map<string, readonly AppliedRule[]>;
+  selections: Set<string>;
+  ruleIds: readonly number[];
+}
+
+export class PolicyCompiler {
+  readonly #options: PolicyCompilerOptions;
+  readonly #selectors = new SelectorCache(noPeerContext);
+  readonly #policies = new Map<string, PolicyRow>();
+  readonly #groups = new Map<string, Group>();
+  readonly #usersOf = new Map<string, Set<string>>();
+  readonly #rules = new IdAllocator({ min: 1, max: 0xffff_ffff });
+  readonly #references = new Map<number, { readonly reference: RuleReference; users: number }>();
+  readonly #peerKeys = new WeakMap<Peer, string>();
+  readonly #namedPorts = new Map<number, PeerIdentity['namedPorts']>();
+  #cidrGroups: readonly CidrGroupRow[] = [];
+  readonly #dirty = new Set<string>();
+
+  constructor(options: PolicyCompilerOptions) {
+    this.#options = options;
+  }
+
+  /** Groups to compile again, since it was last asked. */
+  takeDirty(): readonly string[] {
+    const keys = [...this.#dirty];
+    this.#dirty.clear();
+    return keys.filter(key => this.#groups.has(key));
+  }
+
+  get policies(): number {
+    return this.#policies.size;
+  }
+
+  setPolicy(key: string, policy: PolicyRow | undefined): void {
+    const hadNone = this.#policies.size === 0;
+    if (policy === undefined) this.#policies.delete(key);
+    else this.#policies.set(key, policy);
+    for (const [name, group] of this.#groups) {
+      const applied = policy === undefined ? [] : appliedRules([policy], group.subject);
+      if (applied.length > 0) group.applied.set(key, applied);
+      else if (!group.applied.delete(key) && hadNone === (this.#policies.size === 0)) continue;
+      this.#dirty.add(name);
+    }
+  }
+
+  setIdentity(row: Pick<IdentityRow, 'id' | 'labels'>): void {
+    this.#put({
+      id: row.id,
+      labels: row.labels,
+      prefix: undefined,
+      kind: 'labels',
+      namedPorts: this.#namedPorts.get(row.id) ?? noPorts,
+    });
+  }
+
+  removeIdentity(id: number): void {
+    this.#touch(this.#selectors.remove(id));
+  }
+
+  setBlock({ kind, prefix, id }: AddressBlockRow): void {
+    const world = this.#options.dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
+    const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
+    this.#put({ id, labels, prefix, kind, namedPorts: noPorts });
+  }
+
+  /** Named ports of the pods that have the identity: what a port name means to those who call them. */
+  setNamedPorts(id: number, namedPorts: PeerIdentity['namedPorts']): void {
+    this.#namedPorts.set(id, namedPorts);
+    const identity = this.#selectors.identity(id);
+    if (identity !== undefined) this.#put({ ...identity, namedPorts });
+  }
+
+  setCidrGroups(groups: readonly CidrGroupRow[]): void {
+    this.#cidrGroups = groups;
+    this.#touch(this.#selectors.setContext({ ...this.#context(), cidrGroups: groups }, ['cidr-group']));
+  }
+
+  setServiceIdentities(serviceIdentities: PeerContext['serviceIdentities']): void {
+    const context = { cidrGroups: this.#cidrGroups, serviceIdentities };
+    this.#serviceIdentities = serviceIdentities;
+    this.#touch(this.#selectors.setContext(context, ['service']));
+  }
+
+  #serviceIdentities: PeerContext['serviceIdentities'] = noPeerContext.serviceIdentities;
+
+  #context(): PeerContext {
+    return { cidrGroups: this.#cidrGroups, serviceIdentities: this.#serviceIdentities };
+  }
+
+  #put(identity: PeerIdentity): void {
+    this.#touch(this.#selectors.put(identity));
+  }
+
+  #touch(keys: readonly string[]): void {
+    for (const key of keys) for (const group of this.#usersOf.get(key) ?? []) this.#dirty.add(group);
+  }
+
+  addGroup(name: string, subject: PolicySubject): void {
+    if (this.#groups.has(name)) return;
+    const group: Group = { subject, applied: new Map(), selections: new Set(), ruleIds: [] };
+    for (const [key, policy] of this.#policies) {
+      const applied = appliedRules([policy], subject);
+      if (applied.length > 0) group.applied.set(key, applied);
+    }
+    this.#groups.set(name, group);
+    this.#dirty.add(name);
+  }
+
+  removeGroup(name: string): void {
+    const group = this.#groups.get(name);
+    if (group === undefined) return;
+    this.#groups.delete(name);
+    this.#use(name, group, new Set());
+    this.#keepRules(group, []);
+  }
+
+  /** The group's map as it shall be now. `now` in milliseconds since 1970. */
+  compile(name: string, now: number): CompiledGroup {
+    const group = this.#groups.get(name);
+    if (group === undefined) return nothing;
+    const selections = new Set<string>();
+    const ruleIds: number[] = [];
+    const compiled = compileGroup(group.subject, this.#ordered(group), {
+      // Without any policy nobody is isolated, not even who has no identity yet.
+      mode: this.#policies.size === 0 && this.#options.mode === 'default' ? 'never' : this.#options.mode,
+      allowLocalHost: this.#options.allowLocalHost,
+      now,
+      select: peer => {
+        const key = this.#keyOf(peer);
+        selections.add(key);
+        return this.#selectors.select(key, peer);
+      },
+      ruleId: reference => {
+        const id = this.#ruleId(reference);
+        ruleIds.push(id);
+        return id;
+      },
+    });
+    this.#use(name, group, selections);
+    this.#keepRules(group, ruleIds);
+    return compiled;
+  }
+
+  /** Rules that entries name, by id. */
+  rules(): ReadonlyMap<number, RuleReference> {
+    return new Map([...this.#references].map(([id, { reference }]) => [id, reference]));
+  }
+
+  /** Of two rules for one key the first counts: policies by name, so that it is always the same. */
+  #ordered(group: Group): readonly AppliedRule[] {
+    return [...group.applied].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, rules]) => rules);
+  }
+
+  #keyOf(peer: Peer): string {
+    const known = this.#peerKeys.get(peer);
+    if (known !== undefined) return known;
+    const key = peerKey(peer);
+    this.#peerKeys.set(peer, key);
+    return key;
+  }
+
+  #ruleId(reference: RuleReference): number {
+    const id = this.#rules.acquire(ruleReferenceKey(reference)) ?? 0;
+    const held = this.#references.get(id);
+    if (held === undefined) this.#references.set(id, { reference, users: 0 });
+    return id;
+  }
+
+  #keepRules(group: Group, ruleIds: readonly number[]): void {
+    for (const id of ruleIds) this.#count(id, 1);
+    for (const id of group.ruleIds) this.#count(id, -1);
+    group.ruleIds = ruleIds;
+  }
+
+  #count(id: number, by: number): void {
+    const held = this.#references.get(id);
+    if (held === undefined) return;
+    held.users += by;
+    if (held.users > 0) return;
+    this.#references.delete(id);
+    this.#rules.release(ruleReferenceKey(held.reference));
+  }
+
+  #use(name: string, group: Group, selections: Set<string>): void {
+    for (const key of selections) {
+      const users = this.#usersOf.get(key) ?? new Set<string>();
+      this.#usersOf.set(key, users.add(name));
+    }
+    for (const key of group.selections) {
+      if (selections.has(key)) continue;
+      const users = this.#usersOf.get(key);
+      users?.delete(name);
+      if (users?.size !== 0) continue;
+      this.#usersOf.delete(key);
+      this.#selectors.forget([key]);
+    }
+    group.selections = selections;
+  }
+}
+
+const noPorts: PeerIdentity['namedPorts'] = new Map();
+const nothing: CompiledGroup = { entries: [], ingress: false, egress: false, usesClasses: false };

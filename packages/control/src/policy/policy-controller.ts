@@ -1,0 +1,393 @@
+/** policies × identities × who runs here → policyGroups, endpointPolicies, policyRules. */
+import {
+  type AddressBlockRow,
+  type CidrGroupRow,
+  type EndpointRow,
+  type EndpointSliceRow,
+  hostEndpoint,
+  type IdentityRow,
+  type Labels,
+  matchesTerms,
+  type NodeRow,
+  type Peer,
+  type PodRow,
+  type PolicyGroupRow,
+  type PolicyRow,
+  protocolNumbers,
+  type RemoteEndpointRow,
+  ruleReferenceKey,
+  type ServiceRow,
+  type Tables,
+} from '@ciliate/model';
+import {
+  type ChangesOf,
+  Controller,
+  type ControllerModules,
+  pending,
+  type RWTable,
+  refused,
+  type WriteTxn,
+} from '@ciliate/tables';
+import { IdAllocator } from '../id-allocator.ts';
+import type { CompiledGroup } from './compile-group.ts';
+import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
+import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
+import { splittingLabel } from './splitting-label.ts';
+
+export interface PolicyControllerOptions extends PolicyCompilerOptions {
+  readonly nodeName: string;
+  readonly hostFirewall: boolean;
+  /** Entries that the map of a group may have. */
+  readonly maxEntries: number;
+}
+
+/** What the kernel held before this agent started. */
+export interface PolicyRestore {
+  /** Endpoint's address → its group, revision and flags. */
+  readonly endpoints: ReadonlyMap<
+    string,
+    { readonly group: number; readonly revision: number; readonly flags: number }
+  >;
+}
+
+export const noPolicyRestored: PolicyRestore = { endpoints: new Map() };
+
+type PolicyInputs = {
+  readonly policies: PolicyRow;
+  readonly ciliumPolicies: PolicyRow;
+  readonly clusterwidePolicies: PolicyRow;
+  readonly cidrGroups: CidrGroupRow;
+  readonly addressBlocks: AddressBlockRow;
+  readonly identities: IdentityRow;
+  readonly endpoints: EndpointRow;
+  readonly remoteEndpoints: RemoteEndpointRow;
+  readonly pods: PodRow;
+  readonly nodes: NodeRow;
+  readonly services: ServiceRow;
+  readonly endpointSlices: EndpointSliceRow;
+};
+
+type PolicyControllerTables = Pick<Tables, keyof PolicyInputs | 'policyGroups' | 'policyRules' | 'endpointPolicies'>;
+
+export function policyController(
+  tables: PolicyControllerTables,
+  options: PolicyControllerOptions,
+  restore: PolicyRestore,
+  modules: ControllerModules,
+): Controller<PolicyInputs> {
+  const runner = new PolicyRunner(tables, options, restore, modules);
+  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities } = tables;
+  const { endpoints, remoteEndpoints, pods, nodes, services, endpointSlices } = tables;
+  return new Controller<PolicyInputs>(
+    {
+      name: 'policy-groups',
+      inputs: {
+        ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities },
+        ...{ endpoints, remoteEndpoints, pods, nodes, services, endpointSlices },
+      },
+      outputs: [tables.policyGroups, tables.policyRules, tables.endpointPolicies],
+      // Half of the policies would open what the other half denies, and half of the identities deny what is allowed.
+      whole: true,
+      run: (changes, txn) => runner.run(changes, txn),
+    },
+    modules,
+  );
+}
+
+/** ms that a group without endpoints is kept: an endpoint's entry may still name it. */
+const linger = 10_000;
+
+interface GroupState {
+  readonly id: number;
+  readonly identity: number;
+  readonly host: boolean;
+  readonly members: Set<string>;
+  emptySince: number;
+}
+
+class PolicyRunner {
+  readonly #tables: PolicyControllerTables;
+  readonly #options: PolicyControllerOptions;
+  readonly #modules: ControllerModules;
+  readonly #compiler: PolicyCompiler;
+  readonly #groups = new Map<string, GroupState>();
+  readonly #groupOf = new Map<string, string>();
+  readonly #ids = new IdAllocator({ min: 1, max: 0x7fff_ffff });
+  readonly #restoredIds: ReadonlyMap<string, number>;
+  #revision: number;
+
+  constructor(
+    tables: PolicyControllerTables,
+    options: PolicyControllerOptions,
+    restore: PolicyRestore,
+    modules: ControllerModules,
+  ) {
+    this.#tables = tables;
+    this.#options = options;
+    this.#modules = modules;
+    this.#compiler = new PolicyCompiler(options);
+    this.#restoredIds = new Map([...restore.endpoints].map(([address, { group }]) => [address, group]));
+    this.#revision = Math.max(0, ...[...restore.endpoints.values()].map(({ revision }) => revision));
+    const highest = Math.max(0, ...this.#restoredIds.values());
+    // Numbers of groups that the kernel holds are given to their own endpoints again, and to nobody else.
+    this.#ids.restore(highest > 0 ? [['restored', highest]] : []);
+  }
+
+  run(changes: ChangesOf<PolicyInputs>, txn: WriteTxn): void {
+    for (const source of ['policies', 'ciliumPolicies', 'clusterwidePolicies'] as const) {
+      for (const { key, row, deleted } of changes[source]) this.#compiler.setPolicy(key, deleted ? undefined : row);
+    }
+    if (changes.cidrGroups.length > 0) this.#compiler.setCidrGroups(this.#tables.cidrGroups.all());
+    this.#readIdentities(changes);
+    this.#readNamedPorts(changes);
+    this.#readMembers(changes, txn);
+    this.#readServices(changes);
+    const now = this.#modules.clock.now();
+    for (const name of this.#compiler.takeDirty()) this.#compile(name, now, txn);
+    this.#dropEmpty(now, txn);
+    this.#writeRules(txn);
+  }
+
+  #readIdentities(changes: ChangesOf<PolicyInputs>): void {
+    for (const { row, deleted } of changes.addressBlocks) {
+      if (deleted) this.#compiler.removeIdentity(row.id);
+      else this.#compiler.setBlock(row);
+    }
+    for (const { row, deleted } of changes.identities) {
+      // 0 is nobody's number, and everybody's in a policy map; the host's has its node's labels.
+      if (row.id === 0 || row.id === 1) continue;
+      if (deleted) this.#compiler.removeIdentity(row.id);
+      else this.#compiler.setIdentity(row);
+    }
+    if (changes.nodes.length > 0) this.#compiler.setIdentity({ id: 1, labels: this.#hostLabels() });
+  }
+
+  #hostLabels(): Labels {
+    const labels = this.#tables.nodes.get(this.#options.nodeName)?.labels ?? {};
+    const own = Object.entries(labels).map(([key, value]) => [`k8s:${key}`, value] as const);
+    return { 'reserved:host': '', ...Object.fromEntries(own) };
+  }
+
+  /** Port names of this node's pods, by identity. */
+  #readNamedPorts(changes: ChangesOf<PolicyInputs>): void {
+    const touched = new Set<number>();
+    for (const { key } of changes.pods) {
+      for (const endpoint of this.#tables.endpoints.by('pod', key)) touched.add(endpoint.identity);
+    }
+    for (const { row } of changes.endpoints) touched.add(row.identity);
+    for (const { row } of changes.remoteEndpoints) touched.add(row.identity);
+    for (const id of touched) {
+      const endpoints = this.#tables.endpoints.by('identity', String(id));
+      const remote = this.#tables.remoteEndpoints.by('identity', String(id));
+      const ports = [...endpoints.map(row => this.#portsOf(row)), ...remote.map(row => portMap(row.namedPorts))];
+      this.#compiler.setNamedPorts(id, union(ports));
+    }
+  }
+
+  #portsOf(endpoint: EndpointRow): ReadonlyMap<string, readonly number[]> {
+    if (endpoint.podName === '') return new Map();
+    return portMap(this.#tables.pods.get(`${endpoint.podNamespace}/${endpoint.podName}`)?.namedPorts ?? {});
+  }
+
+  #readMembers(changes: ChangesOf<PolicyInputs>, txn: WriteTxn): void {
+    const moved = new Set<string>();
+    for (const { key, row, deleted } of changes.endpoints) {
+      if (deleted) this.#leave(key, txn);
+      else moved.add(String(row.id));
+    }
+    for (const { key } of changes.pods) {
+      for (const endpoint of this.#tables.endpoints.by('pod', key)) moved.add(String(endpoint.id));
+    }
+    for (const id of moved) {
+      const row = this.#tables.endpoints.get(id);
+      if (row !== undefined) this.#join(id, row, txn);
+    }
+    if (this.#options.hostFirewall && changes.nodes.length > 0) {
+      const labels = this.#hostLabels();
+      const name = `host ${JSON.stringify(labels)}`;
+      this.#enter(hostEndpoint, name, { identity: 1, host: true, restored: undefined }, txn, () =>
+        this.#compiler.addGroup(name, { labels, host: true, namedPorts: new Map() }),
+      );
+    }
+  }
+
+  #join(id: string, row: EndpointRow, txn: WriteTxn): void {
+    const namedPorts = this.#portsOf(row);
+    const name = `${row.identity} ${JSON.stringify([...namedPorts].toSorted(([a], [b]) => (a < b ? -1 : 1)))}`;
+    const restored = row.addresses.map(address => this.#restoredIds.get(address)).find(group => group !== undefined);
+    this.#enter(id, name, { identity: row.identity, host: false, restored }, txn, () =>
+      this.#compiler.addGroup(name, { labels: row.labels, host: false, namedPorts }),
+    );
+  }
+
+  #enter(
+    endpoint: string,
+    name: string,
+    about: { readonly identity: number; readonly host: boolean; readonly restored: number | undefined },
+    txn: WriteTxn,
+    addGroup: () => void,
+  ): void {
+    if (this.#groupOf.get(endpoint) === name) return;
+    this.#leave(endpoint, txn);
+    let group = this.#groups.get(name);
+    if (group === undefined) {
+      group = { id: this.#groupId(name, about.restored), ...about, members: new Set(), emptySince: 0 };
+      this.#groups.set(name, group);
+      addGroup();
+    }
+    group.members.add(endpoint);
+    this.#groupOf.set(endpoint, name);
+    this.#tables.endpointPolicies.insert(txn, { endpoint, group: group.id });
+  }
+
+  #groupId(name: string, restored: number | undefined): number {
+    const taken = [...this.#groups.values()].some(({ id }) => id === restored);
+    if (restored !== undefined && restored > 0 && !taken) return restored;
+    return this.#ids.acquire(name) ?? 0;
+  }
+
+  #leave(endpoint: string, txn: WriteTxn): void {
+    const name = this.#groupOf.get(endpoint);
+    if (name === undefined) return;
+    const group = this.#groups.get(name);
+    group?.members.delete(endpoint);
+    if (group !== undefined && group.members.size === 0) group.emptySince = this.#modules.clock.now();
+    this.#groupOf.delete(endpoint);
+    this.#tables.endpointPolicies.delete(txn, endpoint);
+  }
+
+  /** toServices: whatever serves, by the identity that its address has. */
+  #readServices(changes: ChangesOf<PolicyInputs>): void {
+    if (changes.services.length + changes.endpointSlices.length === 0) return;
+    if (![...this.#policies()].some(usesServices)) return;
+    this.#compiler.setServiceIdentities(peer => this.#serviceIdentities(peer));
+  }
+
+  *#policies(): IterableIterator<PolicyRow> {
+    yield* this.#tables.ciliumPolicies.all();
+    yield* this.#tables.clusterwidePolicies.all();
+  }
+
+  #serviceIdentities({ service }: Extract<Peer, { kind: 'service' }>): ReadonlySet<number> {
+    const { services, endpointSlices, endpoints, remoteEndpoints } = this.#tables;
+    const wanted = services.all().filter(row => {
+      if (service.namespace !== '' && row.namespace !== service.namespace) return false;
+      if (service.terms === undefined) return row.name === service.name;
+      const labels = Object.fromEntries(Object.entries(row.labels).map(([key, value]) => [`k8s:${key}`, value]));
+      return matchesTerms(service.terms, labels);
+    });
+    const slices = wanted.flatMap(row => endpointSlices.by('service', `${row.namespace}/${row.name}`));
+    const addresses = slices.flatMap(slice => slice.endpoints).flatMap(endpoint => endpoint.addresses);
+    const rows = addresses.flatMap(address => [
+      ...endpoints.by('address', address),
+      ...remoteEndpoints.by('address', address),
+    ]);
+    return new Set(rows.map(row => row.identity));
+  }
+
+  #compile(name: string, now: number, txn: WriteTxn): void {
+    const group = this.#groups.get(name);
+    if (group === undefined) return;
+    const compiled = this.#compiler.compile(name, now);
+    const { policyGroups } = this.#tables;
+    const before = policyGroups.peek(txn, String(group.id));
+    if (before !== undefined && before.status.kind !== 'error' && sameMap(before, compiled)) return;
+    const { maxEntries } = this.#options;
+    if (compiled.entries.length > maxEntries) {
+      const why =
+        `the policy of identity ${group.identity} needs ${compiled.entries.length} entries and its map has ${maxEntries}` +
+        `: raise --bpf-policy-map-max, or keep ${splittingLabel(this.#tables.identities.all())} out of identities with --labels`;
+      // What is in force stays so; the row says what is wanted.
+      policyGroups.insert(txn, {
+        ...(before ?? this.#row(group, { ...compiled, entries: [] }, now)),
+        status: refused(now, why),
+      });
+      return;
+    }
+    policyGroups.insert(txn, this.#row(group, compiled, now));
+  }
+
+  #row(group: GroupState, compiled: CompiledGroup, now: number): PolicyGroupRow {
+    this.#revision += 1;
+    const { id, identity, host } = group;
+    const { entries, ingress, egress, usesClasses } = compiled;
+    return {
+      id,
+      identity,
+      host,
+      entries,
+      ingress,
+      egress,
+      usesClasses,
+      revision: this.#revision,
+      status: pending(now),
+    };
+  }
+
+  #dropEmpty(now: number, txn: WriteTxn): void {
+    for (const [name, group] of this.#groups) {
+      if (group.members.size > 0 || now - group.emptySince < linger) continue;
+      this.#groups.delete(name);
+      this.#compiler.removeGroup(name);
+      this.#ids.release(name);
+      this.#tables.policyGroups.delete(txn, String(group.id));
+    }
+  }
+
+  #writeRules(txn: WriteTxn): void {
+    const { policyRules } = this.#tables;
+    const rules = this.#compiler.rules();
+    for (const [id, reference] of rules) {
+      const before = policyRules.peek(txn, String(id));
+      const same = before !== undefined && ruleReferenceKey(before.reference) === ruleReferenceKey(reference);
+      if (!same) policyRules.insert(txn, { id, reference });
+    }
+    for (const row of policyRules.all()) if (!rules.has(row.id)) deleteRow(policyRules, txn, String(row.id));
+  }
+}
+
+function deleteRow<Row>(table: RWTable<Row>, txn: WriteTxn, key: string): void {
+  table.delete(txn, key);
+}
+
+function usesServices(policy: PolicyRow): boolean {
+  const rules = policy.rules.flatMap(rule => rule.egress);
+  return rules.some(traffic => traffic.peers?.some(peer => peer.kind === 'service') ?? false);
+}
+
+function portMap(ports: PodRow['namedPorts']): ReadonlyMap<string, readonly number[]> {
+  return new Map(
+    Object.entries(ports).map(([name, { port, protocol }]) => [
+      `${protocolNumbers[protocol]}/${name.toLowerCase()}`,
+      [port],
+    ]),
+  );
+}
+
+function union(maps: readonly ReadonlyMap<string, readonly number[]>[]): ReadonlyMap<string, readonly number[]> {
+  const all = new Map<string, readonly number[]>();
+  for (const map of maps) {
+    for (const [key, numbers] of map) all.set(key, [...new Set([...(all.get(key) ?? []), ...numbers])]);
+  }
+  return all;
+}
+
+function sameMap(row: PolicyGroupRow, compiled: CompiledGroup): boolean {
+  return (
+    row.ingress === compiled.ingress &&
+    row.egress === compiled.egress &&
+    row.usesClasses === compiled.usesClasses &&
+    row.entries.length === compiled.entries.length &&
+    row.entries.every((entry, i) => sameEntry(entry, compiled.entries[i]))
+  );
+}
+
+function sameEntry([key, value]: PolicyMapEntry, other: PolicyMapEntry | undefined): boolean {
+  return (
+    other !== undefined &&
+    value.ruleId === other[1].ruleId &&
+    value.flags === other[1].flags &&
+    value.proxyPort === other[1].proxyPort &&
+    policyKeyText(key) === policyKeyText(other[0])
+  );
+}
