@@ -5,26 +5,20 @@ import {
   type EndpointKey,
   type IpcacheEntry,
   type IpcacheKey,
-  type LbBackend,
   LbBackendFlags,
-  type LbKey,
-  type LbRevnat,
-  type LbService,
   LbServiceFlags,
 } from '@ciliate/abi';
+import type { LbMaps } from '@ciliate/datapath';
 import type { BpfMap } from '@ciliate/kernel';
 import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
 
-export interface ScriptMaps {
-  readonly lb_services: BpfMap<LbKey, LbService>;
-  readonly lb_backends: BpfMap<number, LbBackend>;
-  readonly lb_revnat: BpfMap<number, LbRevnat>;
+export interface ScriptMaps extends LbMaps {
   readonly ipcache: BpfMap<IpcacheKey, IpcacheEntry>;
   readonly endpoints: BpfMap<EndpointKey, EndpointEntry>;
 }
 
 const views: Readonly<Record<string, (maps: ScriptMaps) => readonly string[]>> = {
-  lb: maps => [...lbServices(maps), ...lbBackends(maps), ...lbRevnats(maps)],
+  lb: maps => [...lbServices(maps), ...lbBackends(maps), ...lbRevnats(maps), ...lbMore(maps)],
   ipcache: maps => [...maps.ipcache.entries()].map(([key, value]) => ipcacheLine(key, value)),
   endpoints: maps => [...maps.endpoints.entries()].map(([key, value]) => endpointLine(key, value)),
 };
@@ -45,14 +39,16 @@ function flagNames(flags: number, names: Readonly<Record<string, number>>, prefi
 }
 
 function at(address: Uint8Array, port: number, proto: number): string {
-  return `${hostPort(addressFromBytes(address), port)}/${protocolOf(proto)}`;
+  return `${hostPort(addressFromBytes(address), port)}/${protocolOf(proto) ?? 'ANY'}`;
 }
 
 function lbServices({ lb_services }: ScriptMaps): readonly string[] {
   return [...lb_services.entries()].map(([key, value]) => {
-    const where = `service ${at(key.address, key.dport, key.proto)}`;
+    const scope = key.scope === 1 ? ' inner' : '';
+    const where = `service ${at(key.address, key.dport, key.proto)}${scope}`;
     const flags = flagNames(value.flags, LbServiceFlags, 'LB_SVC_');
     if (key.backendSlot > 0) return `${where} slot ${key.backendSlot} backend ${value.backendId}`;
+    if ((value.flags & LbServiceFlags.LB_SVC_UNSERVED) !== 0) return `${where} unserved`;
     const affinity = value.backendId > 0 ? ` affinity ${value.backendId} s` : '';
     return `${where} master revnat ${value.revNatId} count ${value.count}+${value.qcount}${affinity}${flags}`;
   });
@@ -63,6 +59,25 @@ function lbBackends({ lb_backends }: ScriptMaps): readonly string[] {
     ([id, { address, port, proto, flags }]) =>
       `backend ${id} ${at(address, port, proto)}${flagNames(flags, LbBackendFlags, 'LB_BACKEND_')}`,
   );
+}
+
+/** What lookups need beside services and backends. */
+function lbMore({ lb_affinity_match, lb_source_ranges, lb_maglev }: ScriptMaps): readonly string[] {
+  return [
+    ...[...lb_affinity_match.keys()].map(({ revNatId, backendId }) => `affinity ${revNatId} backend ${backendId}`),
+    ...[...lb_source_ranges.keys()].map(key => {
+      const address = addressFromBytes(key.address);
+      return `source-range ${key.revNatId} ${address}/${key.prefixlen - 32 - (isIPv4(address) ? 96 : 0)}`;
+    }),
+    ...[...lb_maglev.keys()].map(id => {
+      const counts = new Map<number, number>();
+      for (const backend of lb_maglev.read(id)?.[0]?.[1] ?? []) counts.set(backend, (counts.get(backend) ?? 0) + 1);
+      return `maglev ${id} ${[...counts]
+        .sort(([a], [b]) => a - b)
+        .map(([backend, n]) => `${backend}:${n}`)
+        .join(' ')}`;
+    }),
+  ];
 }
 
 function lbRevnats({ lb_revnat }: ScriptMaps): readonly string[] {

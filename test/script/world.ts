@@ -1,8 +1,8 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
 import { type AnyController, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
-import { endpointMapOperations, ipcacheOperations, lbOperations } from '@ciliate/datapath';
-import { type BpfMap, FakeMap, FaultyMap } from '@ciliate/kernel';
+import { endpointMapOperations, ipcacheOperations, lbOperations, maglevCodec } from '@ciliate/datapath';
+import { type BpfMap, FakeMap, FakeMapOfMaps, FaultyMap } from '@ciliate/kernel';
 import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '@ciliate/model';
 import { createDatabase, type Database, FakeClock, Reconciler, type RWTable, type WriteTxn } from '@ciliate/tables';
 import type { ScriptMaps } from './map-text.ts';
@@ -26,6 +26,12 @@ export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
     lb_services: map({ ...mapSpecs.lb_services, maxEntries: sizes.lbServicesMax }),
     lb_backends: map({ ...mapSpecs.lb_backends, maxEntries: sizes.lbBackendsMax }),
     lb_revnat: map({ ...mapSpecs.lb_revnat, maxEntries: sizes.lbRevnatMax }),
+    lb_affinity_match: map(mapSpecs.lb_affinity_match),
+    lb_source_ranges: map(mapSpecs.lb_source_ranges),
+    lb_maglev: new FakeMapOfMaps(map(mapSpecs.lb_maglev), {
+      ...mapSpecs.lb_maglev.inner,
+      value: maglevCodec(sizes.maglevSize),
+    }),
     ipcache: map(mapSpecs.ipcache),
     endpoints: map(mapSpecs.endpoints),
   };
@@ -46,6 +52,7 @@ const intent = [
   'ciliumPolicies',
   'clusterwidePolicies',
   'cidrGroups',
+  'localRedirects',
 ] as const;
 export type IntentTable = (typeof intent)[number];
 

@@ -23,6 +23,7 @@ import { attachCgroup, attachDevice, type Programs } from './attach.ts';
 import { type BaseDevices, ensureBaseDevices } from './base-devices.ts';
 import { EventStream } from './events.ts';
 import { MapGc } from './gc.ts';
+import { maglevCodec } from './lb-operations.ts';
 import { acquireLock } from './lock.ts';
 import { type PinPaths, pinPaths } from './paths.ts';
 import { loadPrograms } from './programs.ts';
@@ -52,13 +53,19 @@ export interface DatapathOptions {
   readonly policyVerdicts: boolean;
   /** Entries of the policy map of a group. */
   readonly policyMapMax: number;
+  readonly maglevSize: number;
+  readonly maglevSeed: number;
+  readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  /** A service without backends is silent, instead of refusing. */
+  readonly noBackendDrop: boolean;
+  readonly externalClusterIP: boolean;
   /** Entries by map name; what is not named has the size that C declares. */
   readonly maxEntries: Readonly<Record<string, number>>;
 }
 
 type Maps = ReturnType<typeof openMaps>;
 
-function openMaps(pins: PinPaths, policyMapMax: number) {
+function openMaps(pins: PinPaths, { policyMapMax, maglevSize }: Pick<DatapathOptions, 'policyMapMax' | 'maglevSize'>) {
   const open = (name: string): number => openPin(pins.map(name));
   return {
     lb_services: new KernelMap(open('lb_services'), mapSpecs.lb_services),
@@ -72,6 +79,13 @@ function openMaps(pins: PinPaths, policyMapMax: number) {
     endpoints: new KernelMap(open('endpoints'), mapSpecs.endpoints),
     netdevs: new KernelMap(open('netdevs'), mapSpecs.netdevs),
     nodes: new KernelMap(open('nodes'), mapSpecs.nodes),
+    lb_affinity: new KernelMap(open('lb_affinity'), mapSpecs.lb_affinity),
+    lb_affinity_match: new KernelMap(open('lb_affinity_match'), mapSpecs.lb_affinity_match),
+    lb_source_ranges: new KernelMap(open('lb_source_ranges'), mapSpecs.lb_source_ranges),
+    lb_maglev: new KernelMapOfMaps(open('lb_maglev'), mapSpecs.lb_maglev, {
+      ...mapSpecs.lb_maglev.inner,
+      value: maglevCodec(maglevSize),
+    }),
     policy_classes: new KernelMap(open('policy_classes'), mapSpecs.policy_classes),
     policy: new KernelMapOfMaps(open('policy'), mapSpecs.policy, {
       ...mapSpecs.policy.inner,
@@ -92,7 +106,8 @@ function pick(addresses: readonly Address[], ipv4: boolean): Uint8Array {
 function flagsOf(options: DatapathOptions): number {
   const families = (options.ipv4 ? 1 : 0) | (options.ipv6 ? 2 : 0);
   const { CONFIG_NODE_PORT, CONFIG_SOCKET_LB, CONFIG_HOST_FIREWALL } = ConfigFlags;
-  const { CONFIG_POLICY_VERDICTS, CONFIG_DUAL_STACK_WORLD } = ConfigFlags;
+  const { CONFIG_POLICY_VERDICTS, CONFIG_DUAL_STACK_WORLD, CONFIG_DSR, CONFIG_UNSERVED_DROP } = ConfigFlags;
+  const { CONFIG_NO_BACKEND_DROP, CONFIG_EXTERNAL_CLUSTER_IP } = ConfigFlags;
   return (
     families |
     (options.masquerade ? families << 2 : 0) |
@@ -100,7 +115,11 @@ function flagsOf(options: DatapathOptions): number {
     CONFIG_SOCKET_LB |
     (options.hostFirewall ? CONFIG_HOST_FIREWALL : 0) |
     (options.policyVerdicts ? CONFIG_POLICY_VERDICTS : 0) |
-    (families === 3 ? CONFIG_DUAL_STACK_WORLD : 0)
+    (families === 3 ? CONFIG_DUAL_STACK_WORLD : 0) |
+    (options.lbMode === 'snat' ? 0 : CONFIG_DSR) |
+    (options.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0) |
+    (options.externalClusterIP ? CONFIG_EXTERNAL_CLUSTER_IP : 0) |
+    CONFIG_UNSERVED_DROP
   );
 }
 
@@ -129,8 +148,8 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
     ctTcpClosing: 10,
     ctUdp: 60,
     ctOther: 60,
-    maglevSize: 16381,
-    maglevSeed: 0,
+    maglevSize: options.maglevSize,
+    maglevSeed: options.maglevSeed,
     tunnelPort: options.tunnelPort,
     hostNetnsCookie: networkNamespaceCookie(),
   };
@@ -201,7 +220,7 @@ export class Datapath {
       });
       attachBase(pins, programs, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
-      const maps = openMaps(pins, options.policyMapMax);
+      const maps = openMaps(pins, options);
       const events = new EventStream(openPin(pins.map('events')));
       return new Datapath({
         options,

@@ -1,6 +1,14 @@
 /** Operations of lbRows: frontends and the backends they share, into the load balancer's maps. */
-import type { LbBackend, LbKey, LbRevnat, LbService } from '@ciliate/abi';
-import type { BpfMap } from '@ciliate/kernel';
+import type {
+  LbAffinityMatch,
+  LbBackend,
+  LbKey,
+  LbRevnat,
+  LbService,
+  LbSourceRange,
+  LbSourceRangeKey,
+} from '@ciliate/abi';
+import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
 import type { LbRow, LbWrite } from '@ciliate/model';
 import type { Operations } from '@ciliate/tables';
 
@@ -8,6 +16,22 @@ export interface LbMaps {
   readonly lb_services: BpfMap<LbKey, LbService>;
   readonly lb_backends: BpfMap<number, LbBackend>;
   readonly lb_revnat: BpfMap<number, LbRevnat>;
+  readonly lb_affinity_match: BpfMap<LbAffinityMatch, LbSourceRange>;
+  readonly lb_source_ranges: BpfMap<LbSourceRangeKey, LbSourceRange>;
+  readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
+}
+
+/** The one entry of a Maglev table: backend ids in host order. */
+export function maglevCodec(entries: number): Codec<Uint32Array> {
+  return {
+    name: `${entries} backend ids`,
+    size: entries * 4,
+    write: (value, target, offset) => {
+      target.fill(0, offset, offset + entries * 4);
+      target.set(new Uint8Array(value.buffer, value.byteOffset, Math.min(value.byteLength, entries * 4)), offset);
+    },
+    read: (source, offset) => new Uint32Array(source.slice(offset, offset + entries * 4).buffer),
+  };
 }
 
 /**
@@ -62,7 +86,7 @@ export function lbOperations(maps: LbMaps): Operations<LbRow> {
   };
 }
 
-const removalOrder = ['lb_services', 'lb_revnat', 'lb_backends'];
+const removalOrder = ['lb_services', 'lb_maglev', 'lb_source_ranges', 'lb_affinity_match', 'lb_revnat', 'lb_backends'];
 
 function mastersFirst([, a]: readonly [string, LbWrite], [, b]: readonly [string, LbWrite]): number {
   return removalRank(a) - removalRank(b);
@@ -75,14 +99,29 @@ function removalRank(write: LbWrite): number {
 
 /** Equal for writes of the same entry. */
 function nameOf(maps: LbMaps, write: LbWrite): string {
-  if (write.map !== 'lb_services') return `${write.map} ${write.key}`;
-  const bytes = Buffer.alloc(maps.lb_services.key.size);
-  maps.lb_services.key.write(write.key, bytes, 0);
+  switch (write.map) {
+    case 'lb_services':
+      return keyText(maps.lb_services.key, write.key);
+    case 'lb_affinity_match':
+      return `${write.map} ${write.key.revNatId} ${write.key.backendId}`;
+    case 'lb_source_ranges':
+      return `${write.map} ${keyText(maps.lb_source_ranges.key, write.key)}`;
+    default:
+      return `${write.map} ${write.key}`;
+  }
+}
+
+function keyText<K>(codec: Codec<K>, key: K): string {
+  const bytes = Buffer.alloc(codec.size);
+  codec.write(key, bytes, 0);
   return bytes.toString('latin1');
 }
 
 function* allWrites(maps: LbMaps): IterableIterator<LbWrite> {
   for (const [key, value] of [...maps.lb_services.entries()]) yield { map: 'lb_services', key, value };
+  for (const key of [...maps.lb_maglev.keys()]) yield { map: 'lb_maglev', key, value: new Uint32Array() };
+  for (const [key, value] of [...maps.lb_source_ranges.entries()]) yield { map: 'lb_source_ranges', key, value };
+  for (const [key, value] of [...maps.lb_affinity_match.entries()]) yield { map: 'lb_affinity_match', key, value };
   for (const [key, value] of [...maps.lb_revnat.entries()]) yield { map: 'lb_revnat', key, value };
   for (const [key, value] of [...maps.lb_backends.entries()]) yield { map: 'lb_backends', key, value };
 }
@@ -90,11 +129,24 @@ function* allWrites(maps: LbMaps): IterableIterator<LbWrite> {
 function putWrite(maps: LbMaps, write: LbWrite): void {
   if (write.map === 'lb_services') maps.lb_services.put(write.key, write.value);
   else if (write.map === 'lb_backends') maps.lb_backends.put(write.key, write.value);
-  else maps.lb_revnat.put(write.key, write.value);
+  else if (write.map === 'lb_revnat') maps.lb_revnat.put(write.key, write.value);
+  else if (write.map === 'lb_affinity_match') maps.lb_affinity_match.put(write.key, write.value);
+  else if (write.map === 'lb_source_ranges') maps.lb_source_ranges.put(write.key, write.value);
+  else maps.lb_maglev.replace(write.key, [[0, write.value]]);
 }
 
 function removeWrite(maps: LbMaps, write: LbWrite): void {
-  if (write.map === 'lb_services') maps.lb_services.remove(write.key);
-  else if (write.map === 'lb_backends') maps.lb_backends.remove(write.key);
-  else maps.lb_revnat.remove(write.key);
+  switch (write.map) {
+    case 'lb_services':
+      maps.lb_services.remove(write.key);
+      break;
+    case 'lb_affinity_match':
+      maps.lb_affinity_match.remove(write.key);
+      break;
+    case 'lb_source_ranges':
+      maps.lb_source_ranges.remove(write.key);
+      break;
+    default:
+      maps[write.map].remove(write.key);
+  }
 }

@@ -4,6 +4,7 @@ export * from './errors.ts';
 export * from './identity.ts';
 export * from './k8s/cilium.ts';
 export * from './k8s/endpoint-slice.ts';
+export * from './k8s/local-redirect.ts';
 export * from './k8s/node.ts';
 export type { Parsed, ParseProblem } from './k8s/parsed.ts';
 export * from './k8s/pod.ts';

@@ -17,6 +17,13 @@ export interface NodeConfig {
   readonly lbServicesMax: number;
   readonly lbBackendsMax: number;
   readonly lbRevnatMax: number;
+  readonly lbAlgorithm: 'random' | 'maglev';
+  readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  /** ClusterIPs answer clients outside the cluster. */
+  readonly externalClusterIP: boolean;
+  /** Entries of a Maglev table, one of maglevSizes. */
+  readonly maglevSize: number;
+  readonly maglevSeed: number;
   /** Entries of the policy map of one group of endpoints. */
   readonly policyMapMax: number;
   /** Whom policies isolate: those that one selects, everybody, nobody. */
@@ -42,6 +49,11 @@ export const nodeConfigDefaults = {
   lbServicesMax: 65_536,
   lbBackendsMax: 65_536,
   lbRevnatMax: 65_536,
+  lbAlgorithm: 'random',
+  lbMode: 'snat',
+  externalClusterIP: false,
+  maglevSize: 16_381,
+  maglevSeed: 1,
   policyMapMax: 16_384,
   policyEnforcement: 'default',
   policyAudit: false,

@@ -7,10 +7,13 @@ import type {
   EndpointKey,
   IpcacheEntry,
   IpcacheKey,
+  LbAffinityMatch,
   LbBackend,
   LbKey,
   LbRevnat,
   LbService,
+  LbSourceRange,
+  LbSourceRangeKey,
   NetdevEntry,
   NetdevKey,
   NodeEntry,
@@ -19,6 +22,7 @@ import type {
 import type { Reconcilable } from '@ciliate/tables';
 import type { Address, Prefix } from './address.ts';
 import type { Labels } from './labels.ts';
+import type { LabelSelector } from './selector.ts';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 
@@ -55,6 +59,18 @@ export interface PodRow {
   readonly hostNetwork: boolean;
   readonly phase: string;
   readonly namedPorts: Readonly<Record<string, { readonly port: number; readonly protocol: Protocol }>>;
+  /** Condition Ready. */
+  readonly ready: boolean;
+  readonly hostPorts: readonly HostPort[];
+}
+
+/** A port of a container that the node's own addresses serve. */
+export interface HostPort {
+  readonly hostPort: number;
+  /** Undefined: every address of the node. */
+  readonly hostIP: Address | undefined;
+  readonly containerPort: number;
+  readonly protocol: Protocol;
 }
 
 /** Key: name. */
@@ -90,6 +106,47 @@ export interface ServiceRow {
   readonly internalTrafficPolicy: 'Cluster' | 'Local';
   /** Seconds; 0 = no ClientIP affinity. */
   readonly affinityTimeout: number;
+  /** clusterIP None, or the label service.kubernetes.io/headless: nothing is balanced. */
+  readonly headless: boolean;
+  readonly healthCheckNodePort: number;
+  readonly sourceRanges: readonly Prefix[];
+  /** The ranges say who may not, instead of who may. */
+  readonly sourceRangesDeny: boolean;
+  readonly loadBalancerClass: string;
+  /** '' = backends are chosen wherever they are. */
+  readonly trafficDistribution: '' | 'PreferSameZone' | 'PreferSameNode';
+  /** Annotation service.cilium.io/type: only frontends of this kind. */
+  readonly exposedType: '' | 'ClusterIP' | 'NodePort' | 'LoadBalancer';
+  readonly algorithm: '' | 'random' | 'maglev';
+  readonly forwardingMode: '' | 'snat' | 'dsr';
+  /** Nodes on which addresses for outsiders are served; undefined: all. */
+  readonly exposedNodes: LabelSelector | undefined;
+  /** Milliseconds since 1970; of two services that want one address the older one has it. */
+  readonly created: number;
+}
+
+/** A CiliumLocalRedirectPolicy: pods of this node take a service's or an address's traffic. Key: namespace/name. */
+export interface LocalRedirectRow {
+  readonly namespace: string;
+  readonly name: string;
+  readonly frontend:
+    | {
+        readonly kind: 'service';
+        readonly namespace: string;
+        readonly name: string;
+        readonly ports: readonly RedirectPort[];
+      }
+    | { readonly kind: 'address'; readonly address: Address; readonly ports: readonly RedirectPort[] };
+  readonly pods: LabelSelector;
+  readonly backendPorts: readonly RedirectPort[];
+  /** The redirect's own pods reach the frontend as it is. */
+  readonly skipFromBackend: boolean;
+}
+
+export interface RedirectPort {
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: Protocol;
 }
 
 /** One EndpointSlice. Key: namespace/name. */
@@ -110,6 +167,9 @@ export interface SliceEndpoint {
   readonly terminating: boolean;
   readonly nodeName: string;
   readonly zone: string;
+  /** hints.forZones, hints.forNodes; undefined: none. */
+  readonly zoneHints: readonly string[] | undefined;
+  readonly nodeHints: readonly string[] | undefined;
   /** namespace/name of the pod behind it; '' = none named. */
   readonly targetPod: string;
 }
@@ -175,7 +235,7 @@ export interface DeviceRow {
 
 // ---- between services and maps: what `service list` shows ----
 
-export type FrontendType = 'ClusterIP' | 'NodePort' | 'ExternalIPs' | 'LoadBalancer' | 'HostPort';
+export type FrontendType = 'ClusterIP' | 'NodePort' | 'ExternalIPs' | 'LoadBalancer' | 'HostPort' | 'LocalRedirect';
 export type BackendState = 'active' | 'terminating' | 'quarantined' | 'maintenance';
 
 export interface FrontendBackend {
@@ -185,6 +245,11 @@ export interface FrontendBackend {
   readonly state: BackendState;
   readonly nodeName: string;
   readonly zone: string;
+  /** As of SliceEndpoint. */
+  readonly zoneHints: readonly string[] | undefined;
+  readonly nodeHints: readonly string[] | undefined;
+  /** Put here by a local redirect: traffic policies do not apply. */
+  readonly redirected?: true;
 }
 
 /** An address that clients dial. Key: address:port/PROTO (with brackets for IPv6). */
@@ -199,7 +264,17 @@ export interface FrontendRow {
   readonly externalTrafficPolicy: 'Cluster' | 'Local';
   readonly internalTrafficPolicy: 'Cluster' | 'Local';
   readonly affinityTimeout: number;
+  /** What clients outside the cluster get; inside too, unless internalBackends says otherwise. */
   readonly backends: readonly FrontendBackend[];
+  readonly internalBackends: readonly FrontendBackend[] | undefined;
+  /** Answers packets from outside the node; else it is there for sockets of the node and its pods. */
+  readonly routable: boolean;
+  readonly sourceRanges: readonly Prefix[];
+  readonly sourceRangesDeny: boolean;
+  readonly maglev: boolean;
+  readonly dsr: boolean;
+  /** namespace/name of the local redirect policy that has put its pods here; '' = none. */
+  readonly redirectTo: string;
 }
 
 // ---- desired: one reconciler each ----
@@ -207,7 +282,11 @@ export interface FrontendRow {
 export type LbWrite =
   | { readonly map: 'lb_services'; readonly key: LbKey; readonly value: LbService }
   | { readonly map: 'lb_backends'; readonly key: number; readonly value: LbBackend }
-  | { readonly map: 'lb_revnat'; readonly key: number; readonly value: LbRevnat };
+  | { readonly map: 'lb_revnat'; readonly key: number; readonly value: LbRevnat }
+  | { readonly map: 'lb_affinity_match'; readonly key: LbAffinityMatch; readonly value: LbSourceRange }
+  | { readonly map: 'lb_source_ranges'; readonly key: LbSourceRangeKey; readonly value: LbSourceRange }
+  /** Backend ids by entry of the table. */
+  | { readonly map: 'lb_maglev'; readonly key: number; readonly value: Uint32Array };
 
 /**
  * One frontend as map writes in the order that is safe to apply: backends, reverse NAT, slots, master last.
@@ -265,4 +344,13 @@ export interface RouteRow extends Reconcilable {
   /** Preferred source address. */
   readonly source: Address | undefined;
   readonly mtu: number;
+}
+
+/** A service whose health others ask for on a port of this node (healthCheckNodePort). Key: the service. */
+export interface ServiceHealthRow {
+  /** namespace/name */
+  readonly service: string;
+  readonly port: number;
+  /** Ready endpoints on this node. */
+  readonly localEndpoints: number;
 }

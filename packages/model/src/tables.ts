@@ -13,6 +13,7 @@ import type {
   IdentityRow,
   IpcacheRow,
   LbRow,
+  LocalRedirectRow,
   NamespaceRow,
   NetdevRow,
   NodeMapRow,
@@ -20,6 +21,7 @@ import type {
   PodRow,
   RemoteEndpointRow,
   RouteRow,
+  ServiceHealthRow,
   ServiceRow,
 } from './rows.ts';
 
@@ -34,7 +36,9 @@ export interface Tables extends PolicyTables {
   readonly endpoints: RWTable<EndpointRow, 'address' | 'container' | 'pod' | 'identity'>;
   readonly identities: RWTable<IdentityRow, 'labels'>;
   readonly devices: RWTable<DeviceRow>;
+  readonly localRedirects: RWTable<LocalRedirectRow>;
   readonly frontends: RWTable<FrontendRow, 'service' | 'backend'>;
+  readonly serviceHealth: RWTable<ServiceHealthRow>;
   readonly lbRows: RWTable<LbRow, 'backendId'>;
   readonly ipcacheRows: RWTable<IpcacheRow>;
   readonly endpointMapRows: RWTable<EndpointMapRow>;
@@ -96,10 +100,15 @@ function serviceTables(db: Database) {
       key: objectKey,
       indexes: { service: row => [`${row.namespace}/${row.service}`] },
     }),
+    localRedirects: db.table<LocalRedirectRow, string>({ name: 'localRedirects', key: objectKey }),
+    serviceHealth: db.table<ServiceHealthRow, string>({ name: 'serviceHealth', key: row => row.service }),
     frontends: db.table<FrontendRow, 'service' | 'backend'>({
       name: 'frontends',
       key: portKey,
-      indexes: { service: row => [row.service], backend: row => [...new Set(row.backends.map(be => be.address))] },
+      indexes: {
+        service: row => [row.service],
+        backend: row => [...new Set([...row.backends, ...(row.internalBackends ?? [])].map(be => be.address))],
+      },
       columns: frontendColumns,
     }),
   };

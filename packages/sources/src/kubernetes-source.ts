@@ -8,6 +8,7 @@ import {
   ciliumNetworkPolicyFromK8s,
   ciliumNodeFromK8s,
   endpointSliceFromK8s,
+  localRedirectFromK8s,
   mergeNode,
   type NodeRow,
   namespaceFromK8s,
@@ -53,12 +54,13 @@ export interface KubernetesSourceModules {
     | 'ciliumPolicies'
     | 'clusterwidePolicies'
     | 'cidrGroups'
+    | 'localRedirects'
   >;
   readonly log: SourceLog;
 }
 
-/** As kube-proxy: services that another proxy serves, and slices of headless services, are not ours. */
-const foreignLabels = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'];
+/** As kube-proxy: services that another proxy serves are not ours. */
+const foreignLabels = ['service.kubernetes.io/service-proxy-name'];
 
 export class KubernetesSource {
   readonly name = 'kubernetes-source';
@@ -109,6 +111,13 @@ export class KubernetesSource {
         resourcePaths.ciliumClusterwideNetworkPolicies,
         tables.clusterwidePolicies,
         ciliumClusterwideNetworkPolicyFromK8s,
+        { optional: true },
+      ),
+      this.#table(
+        'ciliumlocalredirectpolicies',
+        resourcePaths.localRedirectPolicies,
+        tables.localRedirects,
+        localRedirectFromK8s,
         { optional: true },
       ),
       this.#table('ciliumcidrgroups', resourcePaths.ciliumCidrGroups, tables.cidrGroups, cidrGroupFromK8s, {

@@ -14,6 +14,7 @@ export const resourcePaths = {
   networkPolicies: '/apis/networking.k8s.io/v1/networkpolicies',
   ciliumNetworkPolicies: `${cilium}/ciliumnetworkpolicies`,
   ciliumClusterwideNetworkPolicies: `${cilium}/ciliumclusterwidenetworkpolicies`,
+  localRedirectPolicies: `${cilium}/ciliumlocalredirectpolicies`,
   ciliumCidrGroups: `${cilium}/ciliumcidrgroups`,
   crds: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',
   node: (name: string): string => `/api/v1/nodes/${name}`,

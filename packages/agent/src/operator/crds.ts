@@ -76,6 +76,15 @@ const specs: readonly CrdSpec[] = [
     status: true,
   },
   {
+    kind: 'CiliumLocalRedirectPolicy',
+    plural: 'ciliumlocalredirectpolicies',
+    shortNames: ['clrp'],
+    scope: 'Namespaced',
+    fields: ['spec', 'status'],
+    columns: [age],
+    status: true,
+  },
+  {
     kind: 'CiliumCIDRGroup',
     plural: 'ciliumcidrgroups',
     shortNames: ['ccg'],

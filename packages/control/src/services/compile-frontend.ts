@@ -1,15 +1,22 @@
+/** One frontend as map writes. */
 import { LbServiceFlags } from '@ciliate/abi';
 import {
+  type Address,
   addressBytes,
   type FrontendBackend,
   type FrontendRow,
   type FrontendType,
+  isIPv4,
   type LbRow,
   type LbWrite,
+  type Prefix,
   portKey,
+  prefixAddress,
+  prefixBits,
   protocolNumbers,
 } from '@ciliate/model';
 import { pending } from '@ciliate/tables';
+import { maglevTable } from './maglev.ts';
 
 export interface FrontendIds {
   /** Of the frontend: its revNat id, and what `service list` shows as ID. 1 to 65535. */
@@ -18,44 +25,117 @@ export interface FrontendIds {
   readonly backend: (key: string) => number;
 }
 
-const typeFlags: Readonly<Record<FrontendType, number>> = {
-  ClusterIP: LbServiceFlags.LB_SVC_CLUSTER_IP,
-  NodePort: LbServiceFlags.LB_SVC_NODE_PORT | LbServiceFlags.LB_SVC_ROUTABLE,
-  ExternalIPs: LbServiceFlags.LB_SVC_EXTERNAL_IP | LbServiceFlags.LB_SVC_ROUTABLE,
-  LoadBalancer: LbServiceFlags.LB_SVC_LOAD_BALANCER | LbServiceFlags.LB_SVC_ROUTABLE,
-  HostPort: LbServiceFlags.LB_SVC_HOST_PORT | LbServiceFlags.LB_SVC_ROUTABLE,
-};
-
-/** Entries of lb_services that a frontend takes: its slots and the master. */
-export function slotCount(frontend: FrontendRow): number {
-  return usable(frontend.backends).length + 1;
+export interface MaglevOptions {
+  readonly maglevSize: number;
+  readonly maglevSeed: number;
 }
 
-/** Backends that get a slot: active and terminating ones, active first as compileBackends orders them. */
+const typeFlags: Readonly<Record<FrontendType, number>> = {
+  ClusterIP: LbServiceFlags.LB_SVC_CLUSTER_IP,
+  NodePort: LbServiceFlags.LB_SVC_NODE_PORT,
+  ExternalIPs: LbServiceFlags.LB_SVC_EXTERNAL_IP,
+  LoadBalancer: LbServiceFlags.LB_SVC_LOAD_BALANCER,
+  HostPort: LbServiceFlags.LB_SVC_HOST_PORT,
+  LocalRedirect: LbServiceFlags.LB_SVC_LOCAL_REDIRECT,
+};
+
+/** A slot's number is 16 bits: a frontend with more backends is refused. */
+export const maxSlots = 65_535;
+
+/** Entries of lb_services that a frontend takes: its slots and masters. */
+export function slotCount(frontend: FrontendRow): number {
+  const inner = frontend.internalBackends === undefined ? 0 : usable(frontend.internalBackends).length + 1;
+  return usable(frontend.backends).length + 1 + inner;
+}
+
+/** Backends that get a slot, those that take flows first: quarantined and terminating ones only when none of those is left. */
 export function usable(backends: readonly FrontendBackend[]): readonly FrontendBackend[] {
-  return backends.filter(backend => backend.state === 'active' || backend.state === 'terminating');
+  const active = backends.filter(backend => backend.state === 'active');
+  return [...active, ...backends.filter(({ state }) => state === 'terminating' || state === 'quarantined')];
+}
+
+/** Every backend that either scope uses, once. */
+export function backendsOf(frontend: FrontendRow): readonly FrontendBackend[] {
+  if (frontend.internalBackends === undefined) return usable(frontend.backends);
+  const all = [...usable(frontend.backends), ...usable(frontend.internalBackends)];
+  return [...new Map(all.map(backend => [portKey(backend), backend])).values()];
 }
 
 /**
- * The map writes for one frontend, in the order that is safe to apply: backends, reverse NAT, slots, master last.
- * `backendFlags` are enum lb_backend_flags by where the backend is.
+ * The map writes for one frontend, in the order that is safe to apply: backends, reverse NAT, what a lookup needs beside, slots, the inner
+ * scope, master last. `backendFlags` are enum lb_backend_flags by where the backend is.
  */
 export function compileFrontend(
   frontend: FrontendRow,
   ids: FrontendIds,
   backendFlags: (backend: FrontendBackend) => number,
+  maglev: MaglevOptions,
   now: number,
 ): LbRow {
-  const backends = usable(frontend.backends);
-  const backendIds = backends.map(backend => ids.backend(portKey(backend)));
+  const backends = backendsOf(frontend);
+  const idOf = (backend: FrontendBackend) => ids.backend(portKey(backend));
+  const backendIds = backends.map(idOf);
   const writes: LbWrite[] = [
     ...backends.map((backend, i) => backendWrite(backend, backendIds[i] ?? 0, backendFlags(backend))),
     revnatWrite(frontend, ids.service),
-    ...backendIds.map((id, i) => slotWrite(frontend, ids.service, i + 1, id)),
-    masterWrite(frontend, ids.service, backends),
+    ...(frontend.affinityTimeout > 0 ? backendIds.map(id => affinityWrite(ids.service, id)) : []),
+    ...frontend.sourceRanges.map(range => sourceRangeWrite(ids.service, range)),
+    ...maglevWrites(frontend, ids, maglev),
+    ...(frontend.internalBackends === undefined
+      ? []
+      : scopeWrites(frontend, ids.service, usable(frontend.internalBackends), idOf, 1)),
+    ...scopeWrites(frontend, ids.service, usable(frontend.backends), idOf, 0),
   ];
   return { key: portKey(frontend), serviceId: ids.service, backendIds, writes, status: pending(now) };
 }
+
+/** The entry that drops what no port of the address serves. */
+export function unservedRow(address: Address, type: FrontendType, now: number): LbRow {
+  const key = { address: addressBytes(address), dport: 0, backendSlot: 0, proto: 0, scope: 0 };
+  const flags = typeFlags[type] | LbServiceFlags.LB_SVC_UNSERVED;
+  const value = { backendId: 0, count: 0, qcount: 0, revNatId: 0, flags };
+  return {
+    key: unservedKey(address),
+    serviceId: 0,
+    backendIds: [],
+    writes: [{ map: 'lb_services', key, value }],
+    status: pending(now),
+  };
+}
+
+export function unservedKey(address: Address): string {
+  return `${isIPv4(address) ? address : `[${address}]`}:0/ANY`;
+}
+
+/** Addresses that belong to services alone: those of nodes and of local redirects have other uses too. */
+export function ownsAddress(type: FrontendType): boolean {
+  return type === 'ClusterIP' || type === 'LoadBalancer' || type === 'ExternalIPs';
+}
+
+function scopeWrites(
+  frontend: FrontendRow,
+  revNatId: number,
+  backends: readonly FrontendBackend[],
+  idOf: (backend: FrontendBackend) => number,
+  scope: 0 | 1,
+): readonly LbWrite[] {
+  const flags = flagsOf(frontend) | (scope === 0 && frontend.internalBackends !== undefined ? twoScopes : 0);
+  const active = backends.filter(backend => backend.state === 'active').length;
+  const slots = backends.map((backend, i): LbWrite => {
+    const value = { backendId: idOf(backend), count: 0, revNatId, flags, qcount: 0 };
+    return { map: 'lb_services', key: lbKey(frontend, i + 1, scope), value };
+  });
+  const master = {
+    backendId: frontend.affinityTimeout,
+    count: active,
+    revNatId,
+    flags,
+    qcount: backends.length - active,
+  };
+  return [...slots, { map: 'lb_services', key: lbKey(frontend, 0, scope), value: master }];
+}
+
+const twoScopes = LbServiceFlags.LB_SVC_TWO_SCOPES;
 
 function backendWrite(backend: FrontendBackend, id: number, flags: number): LbWrite {
   const address = addressBytes(backend.address);
@@ -67,40 +147,47 @@ function revnatWrite(frontend: FrontendRow, id: number): LbWrite {
   return { map: 'lb_revnat', key: id, value: { address: addressBytes(frontend.address), port: frontend.port } };
 }
 
-function slotWrite(frontend: FrontendRow, revNatId: number, slot: number, backendId: number): LbWrite {
-  const value = { backendId, count: 0, revNatId, flags: flagsOf(frontend), qcount: 0 };
-  return { map: 'lb_services', key: lbKey(frontend, slot), value };
+function affinityWrite(revNatId: number, backendId: number): LbWrite {
+  return { map: 'lb_affinity_match', key: { backendId, revNatId }, value: { present: 1 } };
 }
 
-function masterWrite(frontend: FrontendRow, revNatId: number, backends: readonly FrontendBackend[]): LbWrite {
-  const active = backends.filter(backend => backend.state === 'active').length;
-  const value = {
-    backendId: frontend.affinityTimeout,
-    count: active,
-    revNatId,
-    flags: flagsOf(frontend),
-    qcount: backends.length - active,
-  };
-  return { map: 'lb_services', key: lbKey(frontend, 0), value };
+function sourceRangeWrite(revNatId: number, range: Prefix): LbWrite {
+  const key = { prefixlen: 32 + prefixBits(range), revNatId, address: addressBytes(prefixAddress(range)) };
+  return { map: 'lb_source_ranges', key, value: { present: 1 } };
+}
+
+function maglevWrites(frontend: FrontendRow, ids: FrontendIds, options: MaglevOptions): readonly LbWrite[] {
+  const active = frontend.backends.filter(backend => backend.state === 'active');
+  if (!frontend.maglev || active.length === 0) return [];
+  const keys = active.map(backend => ({ key: portKey(backend), weight: 1 }));
+  const backendIds = active.map(backend => ids.backend(portKey(backend)));
+  const table = maglevTable(keys, options.maglevSize, options.maglevSeed);
+  return [{ map: 'lb_maglev', key: ids.service, value: table.map(index => backendIds[index] ?? 0) }];
 }
 
 /** enum lb_service_flags of all slots of a frontend. */
 export function flagsOf(frontend: FrontendRow): number {
-  const external = frontend.type !== 'ClusterIP' && frontend.externalTrafficPolicy === 'Local';
+  const flags = LbServiceFlags;
+  const type = frontend.redirectTo === '' ? frontend.type : 'LocalRedirect';
   return (
-    typeFlags[frontend.type] |
-    (frontend.affinityTimeout > 0 ? LbServiceFlags.LB_SVC_AFFINITY : 0) |
-    (external ? LbServiceFlags.LB_SVC_EXT_LOCAL_SCOPE : 0) |
-    (frontend.internalTrafficPolicy === 'Local' ? LbServiceFlags.LB_SVC_INT_LOCAL_SCOPE : 0)
+    typeFlags[type] |
+    (frontend.routable && type !== 'LocalRedirect' ? flags.LB_SVC_ROUTABLE : 0) |
+    (frontend.affinityTimeout > 0 ? flags.LB_SVC_AFFINITY : 0) |
+    (frontend.externalTrafficPolicy === 'Local' ? flags.LB_SVC_EXT_LOCAL_SCOPE : 0) |
+    (frontend.internalTrafficPolicy === 'Local' ? flags.LB_SVC_INT_LOCAL_SCOPE : 0) |
+    (frontend.sourceRanges.length > 0 ? flags.LB_SVC_SOURCE_RANGE : 0) |
+    (frontend.sourceRanges.length > 0 && frontend.sourceRangesDeny ? flags.LB_SVC_SOURCE_RANGE_DENY : 0) |
+    (frontend.maglev && frontend.backends.some(({ state }) => state === 'active') ? flags.LB_SVC_MAGLEV : 0) |
+    (frontend.dsr ? flags.LB_SVC_DSR : 0)
   );
 }
 
-function lbKey(frontend: FrontendRow, backendSlot: number) {
+function lbKey(frontend: FrontendRow, backendSlot: number, scope: number) {
   return {
     address: addressBytes(frontend.address),
     dport: frontend.port,
     backendSlot,
     proto: protocolNumbers[frontend.protocol],
-    scope: 0,
+    scope,
   };
 }

@@ -1,3 +1,4 @@
+/** Services, with their slices, into frontends: what the Service API says, and nothing of maps. */
 import {
   type Address,
   type EndpointSliceRow,
@@ -5,28 +6,43 @@ import {
   type FrontendRow,
   type FrontendType,
   isIPv4,
+  type Labels,
+  matchesSelector,
   type NodeRow,
   objectKey,
-  type Protocol,
   parseAddress,
   portKey,
   type ServicePortRow,
   type ServiceRow,
-  type SliceEndpoint,
   tryParseAddress,
 } from '@ciliate/model';
 import { type Claim, Claims } from '../claims.ts';
 import { groupBy } from '../group-by.ts';
+import { compileBackends } from './compile-backends.ts';
+import type { Redirect } from './local-redirect.ts';
+import { nearest } from './topology.ts';
 
 export interface FrontendContext {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
+  readonly nodeName: string;
+  readonly nodeLabels: Labels;
   /** Addresses of this node on which NodePorts answer, without the surrogates. */
   readonly nodePortAddresses: readonly Address[];
+  /** How backends are chosen for addresses that outsiders dial, unless a service says otherwise. */
+  readonly algorithm: 'random' | 'maglev';
+  /** hybrid: DSR for TCP alone. */
+  readonly forwarding: 'snat' | 'dsr' | 'hybrid';
+  /** ClusterIPs answer outsiders too. */
+  readonly externalClusterIP: boolean;
 }
 
 /** Stand for every address of the node: what a socket of the node itself looks up, and what `service list` shows. */
-const surrogates: readonly Address[] = [parseAddress('0.0.0.0'), parseAddress('::')];
+export const surrogates: readonly Address[] = [parseAddress('0.0.0.0'), parseAddress('::')];
+
+export function isSurrogate(address: Address): boolean {
+  return surrogates.includes(address);
+}
 
 /** Who gets an address that several services want, the lowest first. */
 const ranks: Readonly<Record<FrontendType, number>> = {
@@ -35,6 +51,7 @@ const ranks: Readonly<Record<FrontendType, number>> = {
   ExternalIPs: 2,
   NodePort: 3,
   HostPort: 4,
+  LocalRedirect: 5,
 };
 
 /** All frontends of all services. The incremental controller gives the same rows. */
@@ -47,13 +64,14 @@ export function compileFrontends(
   const claims = new Claims<FrontendRow>();
   for (const service of services) {
     const key = objectKey(service);
-    claims.set(key, frontendClaims(compileService(service, byService.get(key) ?? [], context)));
+    claims.set(key, frontendClaims(compileService(service, byService.get(key) ?? [], context), service.created));
   }
   return [...claims.dirty].map(key => claims.winner(key)).filter(row => row !== undefined);
 }
 
-export function frontendClaims(rows: readonly FrontendRow[]): readonly Claim<FrontendRow>[] {
-  return rows.map(row => ({ key: portKey(row), rank: ranks[row.type], row }));
+/** Of two owners of one kind the older one has the address: `created` in ms since 1970. */
+export function frontendClaims(rows: readonly FrontendRow[], created: number): readonly Claim<FrontendRow>[] {
+  return rows.map(row => ({ key: portKey(row), rank: ranks[row.type] + created / 1e15, row }));
 }
 
 /** Where NodePorts answer on this node. */
@@ -67,27 +85,26 @@ export function compileService(
   service: ServiceRow,
   slices: readonly EndpointSliceRow[],
   context: FrontendContext,
+  redirect?: Redirect,
 ): readonly FrontendRow[] {
-  return service.ports.flatMap(port => {
-    const backends = {
+  if (service.headless) return [];
+  const frontends = service.ports.flatMap(port => {
+    const all = {
       IPv4: compileBackends(slices, port, 'IPv4'),
       IPv6: compileBackends(slices, port, 'IPv6'),
     };
     return addressesOf(service, port, context)
       .filter(({ address }) => (isIPv4(address) ? context.ipv4 : context.ipv6))
-      .map(({ address, type }) => ({
-        address,
-        port: type === 'NodePort' ? port.nodePort : port.port,
-        protocol: port.protocol,
-        type,
-        service: objectKey(service),
-        portName: port.name,
-        externalTrafficPolicy: service.externalTrafficPolicy,
-        internalTrafficPolicy: service.internalTrafficPolicy,
-        affinityTimeout: service.affinityTimeout,
-        backends: backends[isIPv4(address) ? 'IPv4' : 'IPv6'],
-      }));
+      .map(dialled => {
+        const family = isIPv4(dialled.address) ? 'IPv4' : 'IPv6';
+        const redirected = redirect?.backends(port, family) ?? [];
+        if (redirect !== undefined && redirected.length > 0 && dialled.type === 'ClusterIP') {
+          return { ...frontendOf(service, port, dialled, redirected, context), redirectTo: redirect.name };
+        }
+        return frontendOf(service, port, dialled, nearest(service, all[family], context), context);
+      });
   });
+  return [...frontends, ...healthFrontends(service, context)];
 }
 
 interface Dialled {
@@ -95,64 +112,89 @@ interface Dialled {
   readonly type: FrontendType;
 }
 
+function frontendOf(
+  service: ServiceRow,
+  port: ServicePortRow,
+  { address, type }: Dialled,
+  backends: readonly FrontendBackend[],
+  context: FrontendContext,
+): FrontendRow {
+  const here = (list: readonly FrontendBackend[]) => list.filter(backend => backend.nodeName === context.nodeName);
+  const [external, internal] = [service.externalTrafficPolicy === 'Local', service.internalTrafficPolicy === 'Local'];
+  const isRedirected = backends.some(backend => backend.redirected === true);
+  const forInsiders = isRedirected || !internal ? backends : here(backends);
+  const forOutsiders = isRedirected || !external ? backends : here(backends);
+  const isInner = type === 'ClusterIP';
+  const routable = (!isInner || context.externalClusterIP) && !isSurrogate(address);
+  const usesSlots = !isInner && external !== internal && !isRedirected;
+  return {
+    address,
+    port: type === 'NodePort' ? port.nodePort : port.port,
+    protocol: port.protocol,
+    type,
+    service: objectKey(service),
+    portName: port.name,
+    externalTrafficPolicy: service.externalTrafficPolicy,
+    internalTrafficPolicy: service.internalTrafficPolicy,
+    affinityTimeout: service.affinityTimeout,
+    backends: isInner ? forInsiders : forOutsiders,
+    internalBackends: usesSlots ? forInsiders : undefined,
+    routable,
+    sourceRanges:
+      type === 'LoadBalancer' ? service.sourceRanges.filter(range => isIPv4(range) === isIPv4(address)) : [],
+    sourceRangesDeny: service.sourceRangesDeny,
+    maglev: usesMaglev(service, routable, address, context),
+    dsr: usesDsr(service, port, type, context),
+    redirectTo: '',
+  };
+}
+
+function usesMaglev(service: ServiceRow, routable: boolean, address: Address, context: FrontendContext): boolean {
+  if (service.algorithm !== '') return service.algorithm === 'maglev' && !isSurrogate(address);
+  return context.algorithm === 'maglev' && routable;
+}
+
+function usesDsr(service: ServiceRow, port: ServicePortRow, type: FrontendType, context: FrontendContext): boolean {
+  if (service.forwardingMode !== '') return service.forwardingMode === 'dsr';
+  if (type === 'ClusterIP') return false;
+  return context.forwarding === 'dsr' || (context.forwarding === 'hybrid' && port.protocol === 'TCP');
+}
+
 function addressesOf(service: ServiceRow, port: ServicePortRow, context: FrontendContext): readonly Dialled[] {
-  if (service.clusterIPs.length === 0) return [];
+  // A service without selector and ClusterIP that a file brings has its load balancer's addresses alone.
+  const hasAddress = service.clusterIPs.length > 0 || service.loadBalancerIPs.length > 0;
+  if (!hasAddress || service.type === 'ExternalName') return [];
+  const wants = (type: FrontendType) => service.exposedType === '' || service.exposedType === type;
   const as = (type: FrontendType) => (address: Address) => ({ address, type });
+  const isExposed = service.exposedNodes === undefined || matchesSelector(service.exposedNodes, context.nodeLabels);
   const hasNodePort = port.nodePort > 0 && (service.type === 'NodePort' || service.type === 'LoadBalancer');
   const families = new Set(service.clusterIPs.map(isIPv4));
-  const nodeAddresses = hasNodePort ? [...context.nodePortAddresses, ...surrogates] : [];
+  const nodeAddresses = hasNodePort && isExposed ? [...context.nodePortAddresses, ...surrogates] : [];
   return [
-    ...service.clusterIPs.map(as('ClusterIP')),
-    ...service.loadBalancerIPs.map(as('LoadBalancer')),
-    ...service.externalIPs.map(as('ExternalIPs')),
-    ...nodeAddresses.filter(address => families.has(isIPv4(address))).map(as('NodePort')),
+    ...(wants('ClusterIP') ? service.clusterIPs : []).map(as('ClusterIP')),
+    ...(wants('LoadBalancer') && isExposed ? service.loadBalancerIPs : []).map(as('LoadBalancer')),
+    ...(service.exposedType === '' && isExposed ? service.externalIPs : []).map(as('ExternalIPs')),
+    ...(wants('NodePort') ? nodeAddresses : []).filter(address => families.has(isIPv4(address))).map(as('NodePort')),
   ];
 }
 
-/**
- * Backends of a service port out of all slices of the service, each address and port once: the ready ones as active, those
- * that terminate but still serve as terminating. Active first, each part by address.
- */
-export function compileBackends(
-  slices: readonly EndpointSliceRow[],
-  port: ServicePortRow,
-  family: EndpointSliceRow['family'],
-): readonly FrontendBackend[] {
-  const found = new Map<string, FrontendBackend>();
-  for (const slice of slices) {
-    if (slice.family !== family) continue;
-    const numbers = slice.ports.filter(it => it.name === port.name && it.protocol === port.protocol);
-    for (const endpoint of slice.endpoints) {
-      for (const { port: number } of numbers) addBackends(found, endpoint, number, port.protocol);
-    }
-  }
-  return [...found]
-    .sort(([keyA, a], [keyB, b]) => (a.state === b.state ? compareTexts(keyA, keyB) : compareTexts(a.state, b.state)))
-    .map(([, backend]) => backend);
+/** Whether others may ask this node for the health of the service. */
+export function hasHealthPort(service: ServiceRow): boolean {
+  return (
+    service.healthCheckNodePort > 0 && service.type === 'LoadBalancer' && service.externalTrafficPolicy === 'Local'
+  );
 }
 
-function addBackends(
-  found: Map<string, FrontendBackend>,
-  endpoint: SliceEndpoint,
-  port: number,
-  protocol: Protocol,
-): void {
-  const state = stateOf(endpoint);
-  if (state === undefined) return;
-  for (const address of endpoint.addresses) {
-    const key = portKey({ address, port, protocol });
-    if (found.get(key)?.state === 'active') continue;
-    found.set(key, { address, port, protocol, state, nodeName: endpoint.nodeName, zone: endpoint.zone });
-  }
-}
-
-/** Undefined: takes no flows. A terminating endpoint that says ready is one of publishNotReadyAddresses: it is active. */
-function stateOf({ ready, serving, terminating }: SliceEndpoint): 'active' | 'terminating' | undefined {
-  if (ready) return 'active';
-  return serving && terminating ? 'terminating' : undefined;
-}
-
-function compareTexts(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+/** Load balancers that ask for health at the address that they balance reach this node's health server. */
+function healthFrontends(service: ServiceRow, context: FrontendContext): readonly FrontendRow[] {
+  if (!hasHealthPort(service)) return [];
+  const port: ServicePortRow = { name: '', port: service.healthCheckNodePort, protocol: 'TCP', nodePort: 0 };
+  return service.loadBalancerIPs.flatMap(address => {
+    const node = context.nodePortAddresses.find(one => isIPv4(one) === isIPv4(address));
+    if (node === undefined || !(isIPv4(address) ? context.ipv4 : context.ipv6)) return [];
+    const own = { nodeName: context.nodeName, zone: '', zoneHints: undefined, nodeHints: undefined };
+    const backend = { address: node, port: port.port, protocol: port.protocol, state: 'active', ...own } as const;
+    const row = frontendOf(service, port, { address, type: 'LoadBalancer' }, [backend], context);
+    return [{ ...row, service: `${objectKey(service)}:healthserver`, sourceRanges: [], maglev: false }];
+  });
 }

@@ -1,56 +1,181 @@
-import type { FrontendRow, NodeConfig, NodeRow, Tables } from '@ciliate/model';
-import { type Change, Controller, type ControllerModules, deepEqual } from '@ciliate/tables';
+import {
+  type EndpointSliceRow,
+  type FrontendRow,
+  type LocalRedirectRow,
+  type NodeConfig,
+  type NodeRow,
+  objectKey,
+  type PodRow,
+  type ServiceHealthRow,
+  type ServiceRow,
+  type Tables,
+} from '@ciliate/model';
+import { type ChangesOf, Controller, type ControllerModules, deepEqual, upsert, type WriteTxn } from '@ciliate/tables';
 import { writeWinners } from '../claim-controller.ts';
 import { Claims } from '../claims.ts';
-import { compileService, type FrontendContext, frontendClaims, nodePortAddressesOf } from './compile-frontends.ts';
+import {
+  compileService,
+  type FrontendContext,
+  frontendClaims,
+  hasHealthPort,
+  nodePortAddressesOf,
+} from './compile-frontends.ts';
+import { hostPortFrontends } from './host-ports.ts';
+import { addressRedirect, type Redirect, redirectPods, serviceRedirect } from './local-redirect.ts';
 
-type FrontendTables = Pick<Tables, 'services' | 'endpointSlices' | 'nodes' | 'frontends'>;
+type FrontendInputs = {
+  readonly services: ServiceRow;
+  readonly endpointSlices: EndpointSliceRow;
+  readonly nodes: NodeRow;
+  readonly pods: PodRow;
+  readonly localRedirects: LocalRedirectRow;
+};
+type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth'>;
+export type FrontendConfig = Pick<
+  NodeConfig,
+  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP'
+>;
 
-/** services × endpointSlices × this node's addresses → frontends. Recompiles the services that a change touches. */
-export function frontendController(
-  tables: FrontendTables,
-  config: Pick<NodeConfig, 'nodeName' | 'ipv4' | 'ipv6'>,
-  modules: ControllerModules,
-) {
-  const { services, endpointSlices, nodes, frontends } = tables;
-  const claims = new Claims<FrontendRow>();
-  const serviceOfSlice = new Map<string, string>();
-  let context: FrontendContext = { ipv4: config.ipv4, ipv6: config.ipv6, nodePortAddresses: [] };
-
-  /** True when this node's addresses are others than before. */
-  const readNode = (changes: readonly Change<NodeRow>[]): boolean => {
-    if (!changes.some(change => change.key === config.nodeName)) return false;
-    const nodePortAddresses = nodePortAddressesOf(nodes.get(config.nodeName));
-    if (deepEqual(nodePortAddresses, context.nodePortAddresses)) return false;
-    context = { ...context, nodePortAddresses };
-    return true;
-  };
-
-  return new Controller(
+/** services × endpointSlices × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
+export function frontendController(tables: FrontendTables, config: FrontendConfig, modules: ControllerModules) {
+  const compiler = new FrontendCompiler(tables, config);
+  const { services, endpointSlices, nodes, pods, localRedirects } = tables;
+  return new Controller<FrontendInputs>(
     {
       name: 'service-frontends',
-      inputs: { services, endpointSlices, nodes },
-      outputs: [frontends],
+      inputs: { services, endpointSlices, nodes, pods, localRedirects },
+      outputs: [tables.frontends, tables.serviceHealth],
       // Services without their slices would look as if nothing served them.
       whole: true,
-      run: (changes, txn) => {
-        const dirty = new Set(changes.services.map(change => change.key));
-        for (const { key, row, deleted } of changes.endpointSlices) {
-          const before = serviceOfSlice.get(key);
-          if (before !== undefined) dirty.add(before);
-          if (deleted) serviceOfSlice.delete(key);
-          else serviceOfSlice.set(key, `${row.namespace}/${row.service}`);
-          dirty.add(`${row.namespace}/${row.service}`);
-        }
-        if (readNode(changes.nodes)) for (const row of services.all()) dirty.add(services.spec.key(row));
-        for (const key of dirty) {
-          const service = services.get(key);
-          const rows = service === undefined ? [] : compileService(service, endpointSlices.by('service', key), context);
-          claims.set(key, frontendClaims(rows));
-        }
-        writeWinners(claims, frontends, txn);
-      },
+      run: (changes, txn) => compiler.run(changes, txn),
     },
     modules,
   );
+}
+
+class FrontendCompiler {
+  readonly #tables: FrontendTables;
+  readonly #claims = new Claims<FrontendRow>();
+  readonly #serviceOfSlice = new Map<string, string>();
+  /** Service that a redirect is about, by the redirect. */
+  readonly #serviceOfRedirect = new Map<string, string>();
+  /** Pods that a redirect used, by the redirect: to see whether a pod's change means anything to it. */
+  readonly #podsOfRedirect = new Map<string, string>();
+  #context: FrontendContext;
+
+  constructor(tables: FrontendTables, config: FrontendConfig) {
+    this.#tables = tables;
+    this.#context = {
+      ipv4: config.ipv4,
+      ipv6: config.ipv6,
+      nodeName: config.nodeName,
+      nodeLabels: {},
+      nodePortAddresses: [],
+      algorithm: config.lbAlgorithm,
+      forwarding: config.lbMode,
+      externalClusterIP: config.externalClusterIP,
+    };
+  }
+
+  run(changes: ChangesOf<FrontendInputs>, txn: WriteTxn): void {
+    const dirty = new Set(changes.services.map(change => change.key));
+    for (const { key, row, deleted } of changes.endpointSlices) {
+      const before = this.#serviceOfSlice.get(key);
+      if (before !== undefined) dirty.add(before);
+      if (deleted) this.#serviceOfSlice.delete(key);
+      else this.#serviceOfSlice.set(key, `${row.namespace}/${row.service}`);
+      dirty.add(`${row.namespace}/${row.service}`);
+    }
+    const isOtherNode = this.#readNode(changes);
+    if (isOtherNode) for (const row of this.#tables.services.all()) dirty.add(objectKey(row));
+    this.#readPods(changes, isOtherNode);
+    this.#readRedirects(changes, isOtherNode, dirty);
+    for (const key of dirty) this.#compile(key, txn);
+    writeWinners(this.#claims, this.#tables.frontends, txn);
+  }
+
+  /** True when this node's addresses or labels are others than before. */
+  #readNode(changes: ChangesOf<FrontendInputs>): boolean {
+    const { nodeName } = this.#context;
+    if (!changes.nodes.some(change => change.key === nodeName)) return false;
+    const local = this.#tables.nodes.get(nodeName);
+    const next = { ...this.#context, nodePortAddresses: nodePortAddressesOf(local), nodeLabels: local?.labels ?? {} };
+    if (deepEqual(next, this.#context)) return false;
+    this.#context = next;
+    return true;
+  }
+
+  #readPods(changes: ChangesOf<FrontendInputs>, all: boolean): void {
+    const keys = new Set(changes.pods.map(({ key }) => key));
+    if (all) for (const pod of this.#tables.pods.all()) if (pod.hostPorts.length > 0) keys.add(objectKey(pod));
+    for (const key of keys) {
+      const pod = this.#tables.pods.get(key);
+      const rows = pod === undefined ? [] : hostPortFrontends(pod, this.#context);
+      this.#claims.set(`host-port ${key}`, frontendClaims(rows, 0));
+    }
+  }
+
+  #readRedirects(changes: ChangesOf<FrontendInputs>, all: boolean, dirty: Set<string>): void {
+    const touched = new Set(changes.localRedirects.map(({ key }) => key));
+    for (const row of this.#tables.localRedirects.all()) {
+      if (all || (changes.pods.length > 0 && this.#podsChanged(row))) touched.add(objectKey(row));
+    }
+    for (const key of touched) {
+      const before = this.#serviceOfRedirect.get(key);
+      if (before !== undefined) dirty.add(before);
+      const row = this.#tables.localRedirects.get(key);
+      if (row === undefined) this.#podsOfRedirect.delete(key);
+      else this.#podsChanged(row);
+      const rows = row === undefined ? [] : addressRedirect(row, this.#tables.pods.all(), this.#context);
+      this.#claims.set(`redirect ${key}`, frontendClaims(rows, 0));
+      if (row?.frontend.kind === 'service') {
+        const service = `${row.frontend.namespace}/${row.frontend.name}`;
+        this.#serviceOfRedirect.set(key, service);
+        dirty.add(service);
+      } else this.#serviceOfRedirect.delete(key);
+    }
+  }
+
+  /** Whether the pods behind a redirect are others than at the last call. */
+  #podsChanged(row: LocalRedirectRow): boolean {
+    const pods = redirectPods(row, this.#tables.pods.all(), this.#context.nodeName);
+    const text = pods
+      .map(pod => `${pod.name} ${pod.podIPs.join(' ')}`)
+      .sort()
+      .join(', ');
+    const key = objectKey(row);
+    if (this.#podsOfRedirect.get(key) === text) return false;
+    this.#podsOfRedirect.set(key, text);
+    return true;
+  }
+
+  #compile(key: string, txn: WriteTxn): void {
+    const { services, endpointSlices, serviceHealth } = this.#tables;
+    const service = services.get(key);
+    const slices = endpointSlices.by('service', key);
+    const rows = service === undefined ? [] : compileService(service, slices, this.#context, this.#redirectOf(key));
+    this.#claims.set(key, frontendClaims(rows, service?.created ?? 0));
+    const health = service === undefined ? undefined : this.#health(key, service, slices);
+    if (health === undefined) serviceHealth.delete(txn, key);
+    else upsert(serviceHealth, txn, health);
+  }
+
+  #redirectOf(service: string): Redirect | undefined {
+    const [first] = [...this.#serviceOfRedirect]
+      .filter(([, one]) => one === service)
+      .map(([key]) => key)
+      .sort();
+    const row = first === undefined ? undefined : this.#tables.localRedirects.get(first);
+    return row === undefined ? undefined : serviceRedirect(row, this.#tables.pods.all(), this.#context.nodeName);
+  }
+
+  /** Counts ready endpoints of this node, each pod once, whatever ports it has. */
+  #health(key: string, service: ServiceRow, slices: readonly EndpointSliceRow[]): ServiceHealthRow | undefined {
+    if (!hasHealthPort(service)) return undefined;
+    const local = slices
+      .flatMap(slice => slice.endpoints)
+      .filter(endpoint => endpoint.ready && endpoint.nodeName === this.#context.nodeName);
+    const names = new Set(local.map(({ targetPod, addresses }) => (targetPod === '' ? addresses.join() : targetPod)));
+    return { service: key, port: service.healthCheckNodePort, localEndpoints: names.size };
+  }
 }

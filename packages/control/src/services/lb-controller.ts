@@ -4,6 +4,7 @@ import {
   type EndpointRow,
   type FrontendBackend,
   type FrontendRow,
+  type FrontendType,
   type NodeRow,
   portKey,
   type RemoteEndpointRow,
@@ -20,9 +21,24 @@ import {
 } from '@ciliate/tables';
 import { groupBy } from '../group-by.ts';
 import { BackendPlaces } from './backend-places.ts';
-import { compileFrontend } from './compile-frontend.ts';
+import {
+  compileFrontend,
+  type MaglevOptions,
+  maxSlots,
+  ownsAddress,
+  slotCount,
+  unservedKey,
+  unservedRow,
+} from './compile-frontend.ts';
 import { type LbLimits, refusal } from './lb-limits.ts';
 import { type LbRestore, LbState, refusedRow } from './lb-state.ts';
+
+const stateFlags = {
+  active: 0,
+  terminating: LbBackendFlags.LB_BACKEND_TERMINATING,
+  quarantined: LbBackendFlags.LB_BACKEND_QUARANTINED,
+  maintenance: LbBackendFlags.LB_BACKEND_MAINTENANCE,
+} as const;
 
 type LbTables = Pick<Tables, 'frontends' | 'endpoints' | 'remoteEndpoints' | 'nodes' | 'lbRows'>;
 
@@ -37,7 +53,7 @@ type LbInputs = {
 /** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
 export function lbController(
   tables: LbTables,
-  limits: LbLimits,
+  limits: LbLimits & MaglevOptions,
   restore: LbRestore,
   modules: ControllerModules,
 ): Controller<LbInputs> {
@@ -58,7 +74,7 @@ export function lbController(
 
 class LbCompiler {
   readonly #tables: LbTables;
-  readonly #limits: LbLimits;
+  readonly #limits: LbLimits & MaglevOptions;
   readonly #modules: ControllerModules;
   readonly #state = new LbState();
   readonly #places: BackendPlaces;
@@ -67,9 +83,11 @@ class LbCompiler {
   /** Frontends to look at in this run; kept when a run fails. */
   readonly #dirty = new Set<string>();
   readonly #refused = new Set<string>();
+  readonly #served = new Map<Address, Map<string, FrontendType>>();
+  readonly #servedChanged = new Set<Address>();
   #first = true;
 
-  constructor(tables: LbTables, limits: LbLimits, restore: LbRestore, modules: ControllerModules) {
+  constructor(tables: LbTables, limits: LbLimits & MaglevOptions, restore: LbRestore, modules: ControllerModules) {
     this.#tables = tables;
     this.#limits = limits;
     this.#modules = modules;
@@ -78,12 +96,16 @@ class LbCompiler {
   }
 
   run(changes: ChangesOf<LbInputs>, txn: WriteTxn): void {
-    for (const { key } of changes.frontends) this.#dirty.add(key);
+    for (const change of changes.frontends) {
+      this.#dirty.add(change.key);
+      this.#serve(change);
+    }
     this.#moved('endpoint', changes.endpoints);
     this.#moved('remote', changes.remoteEndpoints);
     // Nodes are few and change seldom: every backend is looked at again, rows that come out equal stay.
     if (changes.nodes.length > 0) for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
     this.#compile(txn);
+    this.#writeUnserved(txn);
     if (this.#first) {
       // Every input was complete before this run, so what was not asked for is gone.
       this.#state.services.releaseUnclaimed();
@@ -102,6 +124,28 @@ class LbCompiler {
         for (const frontend of this.#tables.frontends.by('backend', address)) this.#dirty.add(portKey(frontend));
       }
     }
+  }
+
+  /** Keeps who serves on an address that belongs to services alone. */
+  #serve({ key, row, deleted }: Change<FrontendRow>): void {
+    const ports = this.#served.get(row.address) ?? new Map<string, FrontendType>();
+    if (deleted || !ownsAddress(row.type)) ports.delete(key);
+    else ports.set(key, row.type);
+    this.#served.set(row.address, ports);
+    this.#servedChanged.add(row.address);
+  }
+
+  #writeUnserved(txn: WriteTxn): void {
+    const { lbRows } = this.#tables;
+    for (const address of this.#servedChanged) {
+      const [type] = this.#served.get(address)?.values() ?? [];
+      if (type !== undefined) upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
+      else {
+        lbRows.delete(txn, unservedKey(address));
+        this.#served.delete(address);
+      }
+    }
+    this.#servedChanged.clear();
   }
 
   #compile(txn: WriteTxn): void {
@@ -123,7 +167,11 @@ class LbCompiler {
 
   /** All of a service's changed frontends, or none of them when they do not fit. */
   #compileService(frontends: readonly FrontendRow[], txn: WriteTxn): void {
-    const reason = refusal(this.#state.useWith(frontends), this.#limits);
+    const tooMany = frontends.find(frontend => slotCount(frontend) > maxSlots);
+    const reason =
+      tooMany === undefined
+        ? refusal(this.#state.useWith(frontends), this.#limits)
+        : `${portKey(tooMany)} has ${slotCount(tooMany) - 1} backends, and ${maxSlots} are possible: split the service`;
     for (const frontend of frontends) {
       if (reason === undefined && this.#state.hold(frontend)) this.#write(frontend, txn);
       else this.#refuse(frontend, reason ?? 'no service id is free (65535 frontends)', txn);
@@ -134,7 +182,8 @@ class LbCompiler {
     const { lbRows } = this.#tables;
     const key = portKey(frontend);
     const ids = { service: this.#state.serviceId(key), backend: (name: string) => this.#state.backendId(name) };
-    const row = compileFrontend(frontend, ids, backend => this.#flags(backend), this.#modules.clock.now());
+    const now = this.#modules.clock.now();
+    const row = compileFrontend(frontend, ids, backend => this.#flags(backend), this.#limits, now);
     if (this.#refused.delete(key)) lbRows.insert(txn, row);
     else upsert(lbRows, txn, row);
   }
@@ -150,7 +199,6 @@ class LbCompiler {
   }
 
   #flags(backend: FrontendBackend): number {
-    const terminating = backend.state === 'terminating' ? LbBackendFlags.LB_BACKEND_TERMINATING : 0;
-    return this.#places.flags(backend.address) | terminating;
+    return this.#places.flags(backend.address) | stateFlags[backend.state];
   }
 }

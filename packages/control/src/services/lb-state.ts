@@ -1,6 +1,6 @@
 import { type FrontendRow, type LbRow, portKey } from '@ciliate/model';
 import { IdAllocator } from '../id-allocator.ts';
-import { slotCount, usable } from './compile-frontend.ts';
+import { backendsOf, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
 
 /** Ids that the kernel's maps held when the agent started. Keys are those of portKey. */
@@ -16,6 +16,8 @@ export class LbState {
   /** Frontend → keys of its backends. */
   readonly #held = new Map<string, readonly string[]>();
   readonly #references = new Map<string, number>();
+  /** Entries of lb_services, by frontend. */
+  readonly #slotsOf = new Map<string, number>();
   #slots = 0;
 
   restore({ services, backends }: LbRestore): void {
@@ -32,10 +34,10 @@ export class LbState {
     let revnats = this.#held.size;
     for (const frontend of frontends) {
       const before = this.#held.get(portKey(frontend));
-      services += slotCount(frontend) - (before === undefined ? 0 : before.length + 1);
+      services += slotCount(frontend) - (this.#slotsOf.get(portKey(frontend)) ?? 0);
       revnats += before === undefined ? 1 : 0;
       for (const key of before ?? []) count(key, -1);
-      for (const backend of usable(frontend.backends)) count(portKey(backend), 1);
+      for (const backend of backendsOf(frontend)) count(portKey(backend), 1);
     }
     let backends = this.#references.size;
     for (const [key, total] of references) backends += Number(total > 0) - Number(this.#references.has(key));
@@ -45,7 +47,7 @@ export class LbState {
   /** Counts a frontend in place of its older version; false when the ids are used up. */
   hold(frontend: FrontendRow): boolean {
     const key = portKey(frontend);
-    const keys = usable(frontend.backends).map(portKey);
+    const keys = backendsOf(frontend).map(portKey);
     if (this.services.acquire(key) === undefined) return false;
     for (const backend of keys) {
       this.backends.acquire(backend);
@@ -53,7 +55,8 @@ export class LbState {
     }
     this.#forget(key);
     this.#held.set(key, keys);
-    this.#slots += keys.length + 1;
+    this.#slotsOf.set(key, slotCount(frontend));
+    this.#slots += slotCount(frontend);
     return true;
   }
 
@@ -78,7 +81,8 @@ export class LbState {
     const keys = this.#held.get(key);
     if (keys === undefined) return;
     this.#held.delete(key);
-    this.#slots -= keys.length + 1;
+    this.#slots -= this.#slotsOf.get(key) ?? 0;
+    this.#slotsOf.delete(key);
     for (const backend of keys) {
       const left = (this.#references.get(backend) ?? 0) - 1;
       if (left > 0) this.#references.set(backend, left);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LbBackendFlags } from '@ciliate/abi';
+import { LbBackendFlags, type LbService, LbServiceFlags } from '@ciliate/abi';
 import {
   type Address,
   addressFromBytes,
@@ -50,9 +50,20 @@ const service: fc.Arbitrary<ServiceRow> = fc.record({
     }),
     { maxLength: 2 },
   ),
-  externalTrafficPolicy: fc.constant('Cluster' as const),
-  internalTrafficPolicy: fc.constant('Cluster' as const),
+  externalTrafficPolicy: fc.constantFrom('Cluster' as const, 'Local' as const),
+  internalTrafficPolicy: fc.constantFrom('Cluster' as const, 'Local' as const),
   affinityTimeout: fc.constantFrom(0, 10),
+  headless: fc.constant(false),
+  healthCheckNodePort: fc.constant(0),
+  sourceRanges: fc.constant([]),
+  sourceRangesDeny: fc.constant(false),
+  loadBalancerClass: fc.constant(''),
+  trafficDistribution: fc.constant('' as const),
+  exposedType: fc.constant('' as const),
+  algorithm: fc.constant('' as const),
+  forwardingMode: fc.constant('' as const),
+  exposedNodes: fc.constant(undefined),
+  created: fc.constant(0),
 });
 
 const endpointOf = (addresses: readonly Address[]) =>
@@ -61,8 +72,10 @@ const endpointOf = (addresses: readonly Address[]) =>
     ready: fc.boolean(),
     serving: fc.boolean(),
     terminating: fc.boolean(),
-    nodeName: fc.constant(''),
+    nodeName: fc.constantFrom('here', 'there'),
     zone: fc.constant(''),
+    zoneHints: fc.constant(undefined),
+    nodeHints: fc.constant(undefined),
     targetPod: fc.constant(''),
   });
 
@@ -162,13 +175,18 @@ function start() {
   return { database, tables, clock, errors };
 }
 
-/** Backends of one dialled address, read off the rows in the plainest way. */
-function oracle(tables: Tables, address: Address, port: number, protocol: string): ReadonlyMap<string, string> {
+/** Backends of one dialled address, as clients inside or outside the cluster get them, read off the rows in the plainest way. */
+function oracle(
+  tables: Tables,
+  { address, port, protocol }: { readonly address: Address; readonly port: number; readonly protocol: string },
+  inside: boolean,
+): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const nodeIPs = (tables.nodes.get('here')?.addresses ?? []).map(it => it.address);
   let owner: { readonly rank: number; readonly service: ServiceRow; readonly name: string } | undefined;
   for (const candidate of [...tables.services.all()].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (candidate.clusterIPs.length === 0) continue;
+    if (candidate.type === 'ExternalName') continue;
+    if (candidate.clusterIPs.length + candidate.loadBalancerIPs.length === 0) continue;
     for (const it of candidate.ports) {
       if (it.protocol !== protocol) continue;
       const families = candidate.clusterIPs.map(isIPv4);
@@ -185,11 +203,14 @@ function oracle(tables: Tables, address: Address, port: number, protocol: string
     }
   }
   if (owner === undefined) return found;
+  const isInner = owner.rank === 0 || inside;
+  const policy = isInner ? owner.service.internalTrafficPolicy : owner.service.externalTrafficPolicy;
   for (const it of tables.endpointSlices.all()) {
     if (it.service !== owner.service.name || (it.family === 'IPv4') !== isIPv4(address)) continue;
     for (const target of it.ports) {
       if (target.name !== owner.name || target.protocol !== protocol) continue;
       for (const one of it.endpoints) {
+        if (policy === 'Local' && one.nodeName !== 'here') continue;
         for (const backend of one.addresses) {
           const key = hostPort(backend, target.port);
           if (one.ready) found.set(key, 'active');
@@ -203,19 +224,21 @@ function oracle(tables: Tables, address: Address, port: number, protocol: string
 
 /** What the maps say after all writes of all rows, read as the datapath reads them. */
 function kernelView(rows: readonly LbRow[]) {
-  const services = new Map<string, { readonly backendId: number; readonly count: number; readonly qcount: number }>();
+  const services = new Map<string, LbService>();
   const backends = new Map<number, { readonly where: string; readonly address: Address; readonly flags: number }>();
   for (const one of rows.flatMap(row => row.writes)) {
     if (one.map === 'lb_services') {
-      const { address, dport, proto, backendSlot } = one.key;
-      services.set(`${addressFromBytes(address)} ${dport} ${proto} ${backendSlot}`, one.value);
+      const { address, dport, proto, backendSlot, scope } = one.key;
+      services.set(`${addressFromBytes(address)} ${dport} ${proto} ${scope} ${backendSlot}`, one.value);
     } else if (one.map === 'lb_backends') {
       const address = addressFromBytes(one.value.address);
       backends.set(one.key, { where: hostPort(address, one.value.port), address, flags: one.value.flags });
     }
   }
-  const backendsOf = (address: Address, port: number, proto: number) => {
-    const at = `${address} ${port} ${proto}`;
+  const backendsOf = (address: Address, port: number, proto: number, inside: boolean) => {
+    const outer = services.get(`${address} ${port} ${proto} 0 0`);
+    const two = ((outer?.flags ?? 0) & LbServiceFlags.LB_SVC_TWO_SCOPES) !== 0;
+    const at = `${address} ${port} ${proto} ${inside && two ? 1 : 0}`;
     const master = services.get(`${at} 0`);
     const found = new Map<string, string>();
     for (let slot = 1; slot <= (master?.count ?? 0) + (master?.qcount ?? 0); slot += 1) {
@@ -226,6 +249,11 @@ function kernelView(rows: readonly LbRow[]) {
     return { master, found };
   };
   return { backendsOf, backends: [...backends.values()] };
+}
+
+/** Without those that drop what an address does not serve. */
+function frontendRows(tables: Tables): readonly LbRow[] {
+  return tables.lbRows.all().filter(row => !row.key.endsWith(':0/ANY'));
 }
 
 const dialled = ['10.96.0.1', '10.96.0.2', 'fd00:96::1', '203.0.113.1', '198.51.100.1', '172.30.0.11', '0.0.0.0', '::']
@@ -249,6 +277,11 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
         ipv4: true,
         ipv6: true,
         nodePortAddresses,
+        nodeName: 'here',
+        nodeLabels: {},
+        algorithm: 'random',
+        forwarding: 'snat',
+        externalClusterIP: false,
       });
       const sorted = <T>(rows: readonly T[], key: (row: T) => string) =>
         [...rows].sort((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -257,9 +290,13 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
       const view = kernelView(tables.lbRows.all());
       for (const { address, port } of dialled) {
         for (const [protocol, number] of [['TCP', 6] as const, ['UDP', 17] as const]) {
-          const { found, master } = view.backendsOf(address, port, number);
-          assert.deepEqual(found, new Map(oracle(tables, address, port, protocol)), `${address} ${port} ${protocol}`);
-          assert.equal(master !== undefined, tables.frontends.get(portKey({ address, port, protocol })) !== undefined);
+          for (const inside of [false, true]) {
+            const { found, master } = view.backendsOf(address, port, number, inside);
+            const wanted = oracle(tables, { address, port, protocol }, inside);
+            assert.deepEqual(found, new Map(wanted), `${address} ${port} ${protocol} inside ${inside}`);
+            const frontend = tables.frontends.get(portKey({ address, port, protocol }));
+            assert.equal(master !== undefined, frontend !== undefined);
+          }
         }
       }
       for (const { address, flags } of view.backends) {
@@ -270,7 +307,7 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
         const inCidr = tables.nodes.all().some(row => row.podCIDRs.some(prefix => inPrefix(prefix, address)));
         assert.equal((flags & LbBackendFlags.LB_BACKEND_MANAGED) !== 0, here || (!own && (elsewhere || inCidr)));
       }
-      const ids = tables.lbRows.all().map(row => row.serviceId);
+      const ids = frontendRows(tables).map(row => row.serviceId);
       assert.equal(new Set(ids).size, ids.length, 'every frontend has an id of its own');
     }),
     { numRuns: 150 },
@@ -296,7 +333,7 @@ test('an unchanged row is not written again when what surrounds it changes', asy
   };
   database.write(txn => tables.services.insert(txn, plain));
   await clock.advance(10);
-  const before = tables.lbRows.all();
+  const before = frontendRows(tables);
   assert.equal(before.length, 1);
   database.write(txn => {
     tables.services.insert(txn, { ...plain, labels: { changed: 'yes' } });
@@ -304,6 +341,6 @@ test('an unchanged row is not written again when what surrounds it changes', asy
   });
   await clock.advance(10);
   assert.equal(tables.lbRows.get('10.96.0.1:80/TCP'), before[0]);
-  assert.equal(tables.lbRows.size, 2);
+  assert.equal(frontendRows(tables).length, 2);
   assert.equal(objectKey(plain), tables.frontends.get('10.96.0.1:80/TCP')?.service);
 });

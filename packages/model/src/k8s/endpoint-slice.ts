@@ -53,6 +53,12 @@ function sliceEndpoint(endpoint: Reader, family: EndpointSliceRow['family'], pro
     terminating: conditions.at('terminating').boolean(false),
     nodeName: endpoint.at('nodeName').text(''),
     zone: endpoint.at('zone').text(''),
+    zoneHints: hints(endpoint.at('hints', 'forZones')),
+    nodeHints: hints(endpoint.at('hints', 'forNodes')),
     targetPod: isPod ? `${target.at('namespace').text('')}/${target.at('name').text('')}` : '',
   };
+}
+
+function hints(list: Reader): readonly string[] | undefined {
+  return list.absent ? undefined : list.list().map(item => item.at('name').text(''));
 }

@@ -1,5 +1,5 @@
 import type { NamespaceRow, PodRow } from '../rows.ts';
-import { type Parsed, parsing } from './parsed.ts';
+import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
 import { protocols } from './service.ts';
 
@@ -24,6 +24,8 @@ export function podFromK8s(object: unknown): Parsed<PodRow> {
       hostNetwork: root.at('spec', 'hostNetwork').boolean(false),
       phase: status.at('phase').text('Pending'),
       namedPorts: namedPorts(root),
+      ready: isReady(status),
+      hostPorts: hostPorts(root, problems),
     };
   });
 }
@@ -34,6 +36,31 @@ export function namespaceFromK8s(object: unknown): Parsed<NamespaceRow> {
     const root = new Reader(object);
     return { name: root.at('metadata', 'name').text(), labels: root.at('metadata', 'labels').labels() };
   });
+}
+
+function isReady(status: Reader): boolean {
+  const ready = status
+    .at('conditions')
+    .list()
+    .find(condition => condition.at('type').text('') === 'Ready');
+  return ready?.at('status').text('') === 'True';
+}
+
+function hostPorts(root: Reader, problems: ParseProblem[]): PodRow['hostPorts'] {
+  const containers = [...root.at('spec', 'initContainers').list(), ...root.at('spec', 'containers').list()];
+  const ports = containers.flatMap(container => container.at('ports').list());
+  return ports
+    .filter(port => port.at('hostPort').integer(0, 65_535, 0) > 0)
+    .map(port => {
+      const ip = port.at('hostIP');
+      const isAny = ['', '0.0.0.0', '::'].includes(ip.text(''));
+      return {
+        hostPort: port.at('hostPort').integer(1, 65_535),
+        hostIP: isAny ? undefined : ip.address(problems),
+        containerPort: port.at('containerPort').integer(1, 65_535),
+        protocol: port.at('protocol').choice(protocols, 'TCP'),
+      };
+    });
 }
 
 /** Ports of the containers that have a name. Of two with one name the first counts. */
