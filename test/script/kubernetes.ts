@@ -1,12 +1,16 @@
 /** k8s/add, k8s/update and k8s/delete: documents through the parsers into the tables, as the sources do it. */
 import {
   type CiliumNodeRow,
+  ciliumClusterwideNetworkPolicyFromK8s,
   ciliumEndpointFromK8s,
+  ciliumNetworkPolicyFromK8s,
   ciliumNodeFromK8s,
   endpointSliceFromK8s,
+  localRedirectFromK8s,
   mergeNode,
   type NodeRow,
   namespaceFromK8s,
+  networkPolicyFromK8s,
   nodeFromK8s,
   type Parsed,
   type ParseProblem,
@@ -20,17 +24,17 @@ import { parseAllDocuments } from 'yaml';
 type Verb = 'put' | 'delete';
 type Write = (txn: WriteTxn, verb: Verb) => void;
 
-const localNode = 'node-1';
-
 export class Kubernetes {
   readonly #tables: Tables;
+  readonly #localNode: string;
   /** Objects that could not be used, and parts of objects that were left out. */
   readonly problems: ParseProblem[] = [];
   readonly #nodes = new Map<string, NodeRow>();
   readonly #ciliumNodes = new Map<string, CiliumNodeRow>();
 
-  constructor(tables: Tables) {
+  constructor(tables: Tables, localNode = 'node-1') {
     this.#tables = tables;
+    this.#localNode = localNode;
   }
 
   apply(text: string, verb: Verb, txn: WriteTxn): void {
@@ -51,7 +55,15 @@ export class Kubernetes {
       case 'CiliumEndpoint':
         return this.#rows(tables.remoteEndpoints, ciliumEndpointFromK8s(object));
       case 'Node':
-        return this.#half(this.#nodes, nodeFromK8s(object, localNode));
+        return this.#half(this.#nodes, nodeFromK8s(object, this.#localNode));
+      case 'CiliumLocalRedirectPolicy':
+        return this.#rows(tables.localRedirects, localRedirectFromK8s(object));
+      case 'NetworkPolicy':
+        return this.#rows(tables.policies, networkPolicyFromK8s(object));
+      case 'CiliumNetworkPolicy':
+        return this.#rows(tables.ciliumPolicies, ciliumNetworkPolicyFromK8s(object));
+      case 'CiliumClusterwideNetworkPolicy':
+        return this.#rows(tables.clusterwidePolicies, ciliumClusterwideNetworkPolicyFromK8s(object));
       case 'CiliumNode':
         return this.#half(this.#ciliumNodes, ciliumNodeFromK8s(object));
       default:
@@ -84,7 +96,7 @@ export class Kubernetes {
     return (txn, verb) => {
       if (verb === 'put') halves.set(name, half);
       else halves.delete(name);
-      const row = mergeNode(this.#nodes.get(name), this.#ciliumNodes.get(name), localNode);
+      const row = mergeNode(this.#nodes.get(name), this.#ciliumNodes.get(name), this.#localNode);
       if (row === undefined) this.#tables.nodes.delete(txn, name);
       else this.#tables.nodes.insert(txn, row);
     };

@@ -64,7 +64,7 @@ export class World {
   readonly maps: ScriptMaps;
   readonly errors: unknown[] = [];
   readonly #controllers: readonly AnyController[];
-  readonly #reconcilers: readonly Pick<Reconciler<never>, 'start' | 'stop' | 'settled'>[];
+  readonly #reconcilers: readonly Pick<Reconciler<never>, 'start' | 'stop' | 'settled' | 'prune'>[];
   readonly #waiting = new Map<IntentTable, (txn: WriteTxn) => void>();
 
   constructor(maps: ScriptMaps, options: WorldOptions) {
@@ -113,6 +113,11 @@ export class World {
     for (const part of [...this.#controllers, ...this.#controllers, ...this.#reconcilers]) {
       await this.clock.until(part.settled());
     }
+  }
+
+  /** Asks every reconciler to remove what its table does not have. */
+  prune(): void {
+    for (const reconciler of this.#reconcilers) reconciler.prune();
   }
 
   table(name: string): RWTable<object, never> {

@@ -12,6 +12,8 @@ import { EndpointStore } from './endpoint/endpoint-store.ts';
 import { HealthEndpoint } from './health/health-endpoint.ts';
 import { Prober } from './health/prober.ts';
 import { HealthResponder } from './health/responder.ts';
+import { ServiceHealthServers } from './health/service-health.ts';
+
 import { IdentityAllocator } from './identity/identity-allocator.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -202,7 +204,12 @@ class Agent {
     });
     const prober = this.#prober();
     await this.#startMore(
-      [allocator, publisher, ...this.#healthServices(endpoints, datapath, network, prober)],
+      [
+        allocator,
+        publisher,
+        new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
+        ...this.#healthServices(endpoints, datapath, network, prober),
+      ],
       signal,
     );
     this.#lifecycle.append({ name: 'datapath', start: () => undefined, stop: () => datapath.stop() });

@@ -269,6 +269,8 @@ export interface FrontendRow {
   readonly internalBackends: readonly FrontendBackend[] | undefined;
   /** Answers packets from outside the node; else it is there for sockets of the node and its pods. */
   readonly routable: boolean;
+  /** The address belongs to the service alone: what none of its ports serves is dropped. */
+  readonly ownsAddress: boolean;
   readonly sourceRanges: readonly Prefix[];
   readonly sourceRangesDeny: boolean;
   readonly maglev: boolean;

@@ -107,11 +107,6 @@ export function unservedKey(address: Address): string {
   return `${isIPv4(address) ? address : `[${address}]`}:0/ANY`;
 }
 
-/** Addresses that belong to services alone: those of nodes and of local redirects have other uses too. */
-export function ownsAddress(type: FrontendType): boolean {
-  return type === 'ClusterIP' || type === 'LoadBalancer' || type === 'ExternalIPs';
-}
-
 function scopeWrites(
   frontend: FrontendRow,
   revNatId: number,

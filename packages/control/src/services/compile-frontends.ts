@@ -140,6 +140,7 @@ function frontendOf(
     backends: isInner ? forInsiders : forOutsiders,
     internalBackends: usesSlots ? forInsiders : undefined,
     routable,
+    ownsAddress: ownsAddress(type) && knownClasses.includes(service.loadBalancerClass),
     sourceRanges:
       type === 'LoadBalancer' ? service.sourceRanges.filter(range => isIPv4(range) === isIPv4(address)) : [],
     sourceRangesDeny: service.sourceRangesDeny,
@@ -147,6 +148,14 @@ function frontendOf(
     dsr: usesDsr(service, port, type, context),
     redirectTo: '',
   };
+}
+
+/** Of another class an address may be a node's own: that one has other ports to serve. */
+const knownClasses: readonly string[] = ['', 'io.cilium/bgp-control-plane', 'io.cilium/l2-announcer'];
+
+/** Those of nodes and of local redirects have other uses too. */
+function ownsAddress(type: FrontendType): boolean {
+  return type === 'ClusterIP' || type === 'LoadBalancer' || type === 'ExternalIPs';
 }
 
 function usesMaglev(service: ServiceRow, routable: boolean, address: Address, context: FrontendContext): boolean {

@@ -37,6 +37,7 @@ function frontend(pod: PodRow, port: HostPort, address: Address, context: Fronte
       })),
       internalBackends: undefined,
       routable: !isSurrogate(address),
+      ownsAddress: false,
       sourceRanges: [],
       sourceRangesDeny: false,
       maglev: false,

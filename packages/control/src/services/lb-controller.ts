@@ -25,7 +25,6 @@ import {
   compileFrontend,
   type MaglevOptions,
   maxSlots,
-  ownsAddress,
   slotCount,
   unservedKey,
   unservedRow,
@@ -103,7 +102,10 @@ class LbCompiler {
     this.#moved('endpoint', changes.endpoints);
     this.#moved('remote', changes.remoteEndpoints);
     // Nodes are few and change seldom: every backend is looked at again, rows that come out equal stay.
-    if (changes.nodes.length > 0) for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
+    if (changes.nodes.length > 0) {
+      for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
+      for (const address of this.#served.keys()) this.#servedChanged.add(address);
+    }
     this.#compile(txn);
     this.#writeUnserved(txn);
     if (this.#first) {
@@ -129,7 +131,7 @@ class LbCompiler {
   /** Keeps who serves on an address that belongs to services alone. */
   #serve({ key, row, deleted }: Change<FrontendRow>): void {
     const ports = this.#served.get(row.address) ?? new Map<string, FrontendType>();
-    if (deleted || !ownsAddress(row.type)) ports.delete(key);
+    if (deleted || !row.ownsAddress) ports.delete(key);
     else ports.set(key, row.type);
     this.#served.set(row.address, ports);
     this.#servedChanged.add(row.address);
@@ -139,10 +141,12 @@ class LbCompiler {
     const { lbRows } = this.#tables;
     for (const address of this.#servedChanged) {
       const [type] = this.#served.get(address)?.values() ?? [];
-      if (type !== undefined) upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
+      // A node's own address serves more than services, whoever has put it there.
+      const isNode = this.#tables.nodes.by('address', address).length > 0;
+      if (type !== undefined && !isNode) upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
       else {
         lbRows.delete(txn, unservedKey(address));
-        this.#served.delete(address);
+        if (type === undefined) this.#served.delete(address);
       }
     }
     this.#servedChanged.clear();

@@ -100,6 +100,7 @@ function redirectFrontend(
     backends,
     internalBackends: undefined,
     routable: true,
+    ownsAddress: false,
     sourceRanges: [],
     sourceRangesDeny: false,
     maglev: false,

@@ -39,6 +39,9 @@ function slicePort(port: Reader): EndpointSliceRow['ports'] {
   ];
 }
 
+/** What Cilium's operator writes for services that its proxy serves: nobody is there. */
+const placeholder = '192.192.192.192';
+
 function sliceEndpoint(endpoint: Reader, family: EndpointSliceRow['family'], problems: ParseProblem[]): SliceEndpoint {
   const conditions = endpoint.at('conditions');
   // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
@@ -47,7 +50,7 @@ function sliceEndpoint(endpoint: Reader, family: EndpointSliceRow['family'], pro
   const isPod = target.at('kind').text('') === 'Pod';
   const addresses = endpoint.at('addresses').addresses(problems);
   return {
-    addresses: addresses.filter(address => isIPv4(address) === (family === 'IPv4')),
+    addresses: addresses.filter(address => isIPv4(address) === (family === 'IPv4') && address !== placeholder),
     ready,
     serving: conditions.at('serving').boolean(ready),
     terminating: conditions.at('terminating').boolean(false),

@@ -1,0 +1,111 @@
+/** `lb/maps-dump`: the maps in the words of the data, and what of two dumps has to be equal: not ids, slots or byte layouts. */
+import { LbBackendFlags, LbServiceFlags } from '@ciliate/abi';
+import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
+import type { ScriptMaps } from '../../script/map-text.ts';
+
+const at = (address: Uint8Array, port: number, proto: number): string =>
+  `${hostPort(addressFromBytes(address), port)}/${protocolOf(proto) ?? 'ANY'}`;
+
+const flagNames: readonly (readonly [number, string])[] = [
+  [LbServiceFlags.LB_SVC_CLUSTER_IP, 'ClusterIP'],
+  [LbServiceFlags.LB_SVC_NODE_PORT, 'NodePort'],
+  [LbServiceFlags.LB_SVC_EXTERNAL_IP, 'ExternalIPs'],
+  [LbServiceFlags.LB_SVC_LOAD_BALANCER, 'LoadBalancer'],
+  [LbServiceFlags.LB_SVC_HOST_PORT, 'HostPort'],
+  [LbServiceFlags.LB_SVC_LOCAL_REDIRECT, 'LocalRedirect'],
+  [LbServiceFlags.LB_SVC_EXT_LOCAL_SCOPE, 'Local'],
+  [LbServiceFlags.LB_SVC_INT_LOCAL_SCOPE, 'InternalLocal'],
+  [LbServiceFlags.LB_SVC_AFFINITY, 'sessionAffinity'],
+  [LbServiceFlags.LB_SVC_SOURCE_RANGE, 'check source-range'],
+  [LbServiceFlags.LB_SVC_SOURCE_RANGE_DENY, 'deny'],
+  [LbServiceFlags.LB_SVC_DSR, 'dsr'],
+];
+
+function flagText(flags: number): string {
+  const names = flagNames.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
+  const open = LbServiceFlags.LB_SVC_ROUTABLE | LbServiceFlags.LB_SVC_LOCAL_REDIRECT;
+  return [...names, ...((flags & open) === 0 ? ['non-routable'] : [])].join('+');
+}
+
+function stateText(flags: number): string {
+  if ((flags & LbBackendFlags.LB_BACKEND_QUARANTINED) !== 0) return 'quarantined';
+  if ((flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) !== 0) return 'maintenance';
+  return (flags & LbBackendFlags.LB_BACKEND_TERMINATING) !== 0 ? 'terminating' : 'active';
+}
+
+export function dumpMaps(maps: ScriptMaps): string {
+  const services = [...maps.lb_services.entries()].map(([key, value]) => {
+    const { revNatId: id, backendId, count, qcount, flags } = value;
+    const where = `ADDR=${at(key.address, key.dport, key.proto)}${key.scope === 1 ? '/i' : ''} SLOT=${key.backendSlot}`;
+    const middle =
+      key.backendSlot > 0
+        ? `BEID=${backendId}`
+        : `LBALG=${(flags & LbServiceFlags.LB_SVC_MAGLEV) === 0 ? 'undef' : 'maglev'} AFFTimeout=${backendId}`;
+    return `SVC: ID=${id} ${where} ${middle} COUNT=${count} QCOUNT=${qcount} FLAGS=${flagText(flags)}`;
+  });
+  const backends = [...maps.lb_backends.entries()].map(
+    ([id, { address, port, proto, flags }]) =>
+      `BE: ID=${id} ADDR=${at(address, port, proto)} STATE=${stateText(flags)}`,
+  );
+  const revnats = [...maps.lb_revnat.entries()].map(
+    ([id, { address, port }]) => `REV: ID=${id} ADDR=${hostPort(addressFromBytes(address), port)}`,
+  );
+  const affinities = [...maps.lb_affinity_match.keys()].map(key => `AFF: ID=${key.revNatId} BEID=${key.backendId}`);
+  const ranges = [...maps.lb_source_ranges.keys()].map(({ revNatId, prefixlen, address }) => {
+    const text = addressFromBytes(address);
+    return `SRCRANGE: ID=${revNatId} CIDR=${text}/${prefixlen - 32 - (isIPv4(text) ? 96 : 0)}`;
+  });
+  const maglev = [...maps.lb_maglev.keys()].map(id => {
+    const counts = new Map<number, number>();
+    for (const backend of maps.lb_maglev.read(id)?.[0]?.[1] ?? []) counts.set(backend, (counts.get(backend) ?? 0) + 1);
+    return `MAGLEV: ID=${id} INNER=[${[...counts].map(([backend, n]) => `${backend}(${n})`).join(', ')}]`;
+  });
+  const lines = [...affinities, ...backends, ...maglev, ...revnats, ...ranges, ...services];
+  return lines
+    .sort()
+    .map(line => `${line}\n`)
+    .join('');
+}
+
+export function isDump(text: string): boolean {
+  return /^(AFF|BE|MAGLEV|REV|SRCRANGE|SVC): /m.test(text);
+}
+
+const field = (line: string, name: string): string => new RegExp(`\\b${name}=(\\S+)`).exec(line)?.[1] ?? '';
+
+/** Lines that say the same in both programs: names instead of ids, sets instead of orders. */
+export function meaning(text: string): readonly string[] {
+  const lines = text.split('\n').filter(line => line.trim() !== '');
+  const ofKind = (kind: string) => lines.filter(line => line.startsWith(`${kind}: `));
+  const backends = new Map(ofKind('BE').map(line => [field(line, 'ID'), field(line, 'ADDR')]));
+  const services = new Map(ofKind('SVC').map(line => [field(line, 'ID'), field(line, 'ADDR')]));
+  const service = (line: string) => services.get(field(line, 'ID')) ?? `no service ${field(line, 'ID')}`;
+  const backend = (id: string) => backends.get(id) ?? `no backend ${id}`;
+  const flags = (line: string) => (/FLAGS=(.*)$/.exec(line)?.[1] ?? '').split('+').sort().join('+');
+  const checked = new Set(
+    ofKind('SVC')
+      .filter(line => flags(line).includes('check source-range'))
+      .map(line => field(line, 'ID')),
+  );
+  return [
+    ...ofKind('AFF').map(line => `affinity of ${service(line)} to ${backend(field(line, 'BEID'))}`),
+    ...ofKind('BE').map(line => `backend ${field(line, 'ADDR')} ${field(line, 'STATE')}`),
+    ...ofKind('REV').map(line => `reverse ${field(line, 'ADDR')}`),
+    // Ranges that no lookup asks for are of no meaning.
+    ...ofKind('SRCRANGE')
+      .filter(line => checked.has(field(line, 'ID')))
+      .map(line => `range of ${service(line)} ${field(line, 'CIDR')}`),
+    ...ofKind('MAGLEV').map(line => {
+      const shares = [...line.matchAll(/(\d+)\((\d+)\)/g)];
+      const names = shares.map(([, id = '']) => backend(id)).sort();
+      const counts = shares.map(([, , n = '']) => Number(n)).sort((a, b) => b - a);
+      return `maglev of ${service(line)}: ${names.join(' ')}, ${counts.join(' ')}`;
+    }),
+    ...ofKind('SVC').map(line => {
+      const address = field(line, 'ADDR');
+      if (field(line, 'SLOT') !== '0') return `service ${address} has ${backend(field(line, 'BEID'))}`;
+      const counts = `count ${field(line, 'COUNT')}+${field(line, 'QCOUNT')} affinity ${field(line, 'AFFTimeout')}`;
+      return `service ${address} ${counts} ${flags(line)}`;
+    }),
+  ].sort();
+}
