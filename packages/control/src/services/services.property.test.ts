@@ -66,18 +66,24 @@ const service: fc.Arbitrary<ServiceRow> = fc.record({
   created: fc.constant(0),
 });
 
+/** An address is of one pod, and a pod runs on one node. */
 const endpointOf = (addresses: readonly Address[]) =>
-  fc.record({
-    addresses: some(addresses),
-    ready: fc.boolean(),
-    serving: fc.boolean(),
-    terminating: fc.boolean(),
-    nodeName: fc.constantFrom('here', 'there'),
-    zone: fc.constant(''),
-    zoneHints: fc.constant(undefined),
-    nodeHints: fc.constant(undefined),
-    targetPod: fc.constant(''),
-  });
+  fc
+    .record({
+      address: fc.constantFrom(...addresses),
+      ready: fc.boolean(),
+      serving: fc.boolean(),
+      terminating: fc.boolean(),
+      zone: fc.constant(''),
+      zoneHints: fc.constant(undefined),
+      nodeHints: fc.constant(undefined),
+      targetPod: fc.constant(''),
+    })
+    .map(({ address, ...rest }) => ({
+      ...rest,
+      addresses: [address],
+      nodeName: addresses.indexOf(address) % 2 === 0 ? 'here' : 'there',
+    }));
 
 const slice: fc.Arbitrary<EndpointSliceRow> = fc.boolean().chain(ipv4 =>
   fc.record({
