@@ -28,7 +28,7 @@ function importsOf(source: string): readonly string[] {
 }
 
 function violation(pkg: string, file: string, name: string, manifest: Manifest): string | undefined {
-  const isTest = /\.test\.ts$/.test(file);
+  const isTest = /\.test(-lib)?\.ts$/.test(file);
   if (name.startsWith('.')) {
     const target = resolve(file, '..', name);
     return target.startsWith(join(root, 'packages', pkg)) ? undefined : 'relative import leaves the package';
