@@ -48,7 +48,7 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 	struct addr source;
 
 	if (from && (from->flags & ENDPOINT_HOST)) {
-		int ret = host_may_send(skb, p, from);
+		int ret = is_unserved(&p->daddr) ? -DROP_NO_SERVICE : host_may_send(skb, p, from);
 
 		if (ret >= 0)
 			ret = reverse_host_service(skb, p);

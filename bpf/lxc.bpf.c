@@ -59,7 +59,7 @@ subprogram balance(struct __sk_buff *skb, struct packet *p)
 
 	if (!p)
 		return -DROP_INVALID;
-	service = lb_lookup(p, &key);
+	service = lb_inside(&key, lb_lookup(p, &key));
 	if (!service)
 		return TC_ACT_UNSPEC;
 	rev_nat_id = service->rev_nat_id;
@@ -105,6 +105,8 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p, struct
 	}
 	found = ret == BALANCED;
 	to = endpoint_lookup(&p->daddr);
+	if (!found && !to && is_unserved(&p->daddr))
+		return -DROP_NO_SERVICE;
 	/* To itself through a service: policy is about others. */
 	ret = to && to->ifindex == skb->ifindex ? 0 : may_pass(skb, p, ep, to);
 	if (ret < 0)

@@ -5,7 +5,7 @@
  * Context fields: user_ip4/user_ip6 and user_port are in network byte order.
  */
 #include <bpf/bpf_core_read.h>
-#include "lib/addr.h"
+#include "lib/service.h"
 
 #define ALLOW 1
 #define REFUSE 0
@@ -46,12 +46,6 @@ static __always_inline bool is_loopback(const struct addr *address)
 	return !address->words[0] && !address->words[1] && !address->words[2] && address->words[3] == bpf_htonl(1);
 }
 
-static __always_inline struct lb_service *master(struct lb_key *key)
-{
-	key->backend_slot = 0;
-	return bpf_map_lookup_elem(&lb_services, key);
-}
-
 /* A NodePort may be dialled on any node's address, and on loopback by the node itself: the frontend of 0.0.0.0 or :: stands for all. */
 static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, struct lb_key *key, const struct dialled *to)
 {
@@ -70,19 +64,40 @@ static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, st
 		key->address.words[1] = 0;
 		key->address.words[2] = 0;
 	}
-	return master(key);
+	return lb_slot(key, 0);
 }
 
-static __always_inline struct lb_backend *choose(struct lb_key *key, const struct lb_service *service)
+/* At the socket a client of affinity is a network namespace: its pod has one address of each family, the node may have many. */
+static __always_inline struct lb_backend *choose(struct bpf_sock_addr *ctx, struct lb_key *key, const struct lb_service *service)
 {
-	__u16 count = service->count ? service->count : service->qcount;
-	struct lb_service *slot;
+	struct lb_affinity_key client = { .by_cookie = 1, .rev_nat_id = service->rev_nat_id };
+	__u64 cookie;
+	__u32 id = 0;
 
-	if (!count)
-		return NULL;
-	key->backend_slot = (__u16)(bpf_get_prandom_u32() % count) + 1;
-	slot = bpf_map_lookup_elem(&lb_services, key);
-	return slot ? bpf_map_lookup_elem(&lb_backends, &slot->backend_id) : NULL;
+	if (service->flags & LB_SVC_AFFINITY) {
+		cookie = bpf_get_netns_cookie(ctx);
+		client.client.words[0] = (__u32)(cookie >> 32);
+		client.client.words[1] = (__u32)cookie;
+		id = affinity_backend(service, &client);
+	}
+	if (!id) {
+		id = random_backend(key, service);
+		if (id && (service->flags & LB_SVC_AFFINITY))
+			affinity_remember(&client, id);
+	}
+	return backend_of(id);
+}
+
+/* A pod that a local redirect policy keeps from being redirected to itself. */
+static __always_inline bool is_skipped(struct bpf_sock_addr *ctx, const struct dialled *to)
+{
+	struct lb_skip_key key = {};
+
+	key.netns_cookie = bpf_get_netns_cookie(ctx);
+	addr_copy(&key.address, &to->address);
+	key.port = to->port;
+	key.proto = to->proto;
+	return bpf_map_lookup_elem(&lb_skip, &key) != NULL;
 }
 
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct dialled *to, const struct lb_backend *backend, __u16 id)
@@ -114,12 +129,15 @@ subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
 	addr_copy(&key.address, &to->address);
 	key.dport = to->port;
 	key.proto = to->proto;
-	service = master(&key);
+	service = lb_slot(&key, 0);
 	if (!service)
 		service = wildcard(ctx, &key, to);
+	service = lb_inside(&key, service);
 	if (!service)
 		return NOT_A_SERVICE;
-	backend = choose(&key, service);
+	if ((service->flags & LB_SVC_LOCAL_REDIRECT) && is_skipped(ctx, to))
+		return NOT_A_SERVICE;
+	backend = choose(ctx, &key, service);
 	if (!backend)
 		return NO_BACKEND;
 	remember(ctx, to, backend, service->rev_nat_id);
@@ -313,7 +331,7 @@ static __always_inline bool is_node_port(const struct addr *any, __u16 port, __u
 	addr_copy(&key.address, any);
 	key.dport = bpf_htons(port);
 	key.proto = proto;
-	service = master(&key);
+	service = lb_slot(&key, 0);
 	return service && (service->flags & LB_SVC_NODE_PORT);
 }
 

@@ -2,12 +2,7 @@
 #pragma once
 /* Services at tc: what the socket programs have not translated already, and all that comes from outside. */
 #include "policy.h"
-
-static __always_inline struct lb_service *lb_slot(struct lb_key *key, __u16 slot)
-{
-	key->backend_slot = slot;
-	return bpf_map_lookup_elem(&lb_services, key);
-}
+#include "service.h"
 
 /* The master of the frontend that the packet dials. `key` stays for its slots. */
 static __always_inline struct lb_service *lb_lookup(const struct packet *p, struct lb_key *key)
@@ -19,26 +14,107 @@ static __always_inline struct lb_service *lb_lookup(const struct packet *p, stru
 	return lb_slot(key, 0);
 }
 
-/* A random slot; terminating backends only when nothing else is there. Issue 3 adds Maglev and affinity here. */
-static __always_inline __u32 select_backend(struct lb_key *key, const struct lb_service *service)
+/* An address that belongs to services alone must not be routed: nobody has it, and packets would go in circles. */
+static __always_inline bool is_unserved(const struct addr *address)
 {
-	__u16 count = service->count ? service->count : service->qcount;
-	struct lb_service *slot;
+	struct lb_service *entry;
+	struct lb_key key = {};
 
-	if (!count)
-		return 0;
-	slot = lb_slot(key, (__u16)(bpf_get_prandom_u32() % count) + 1);
-	return slot ? slot->backend_id : 0;
+	if (!(config.flags & CONFIG_UNSERVED_DROP))
+		return false;
+	addr_copy(&key.address, address);
+	entry = lb_slot(&key, 0);
+	return entry && (entry->flags & LB_SVC_UNSERVED);
 }
 
-static __always_inline struct lb_backend *backend_of(__u32 id)
+/* loadBalancerSourceRanges: who may, or with the deny policy who may not. */
+subprogram source_allowed(const struct packet *p, __u32 rev_nat_id, __u32 flags)
 {
-	return id ? bpf_map_lookup_elem(&lb_backends, &id) : NULL;
+	struct lb_source_range_key key = { .prefixlen = 160, .rev_nat_id = (__u16)rev_nat_id };
+	bool listed;
+
+	if (!p)
+		return 0;
+	addr_copy(&key.address, &p->saddr);
+	listed = bpf_map_lookup_elem(&lb_source_ranges, &key) != NULL;
+	return listed != !!(flags & LB_SVC_SOURCE_RANGE_DENY);
+}
+
+/* Bob Jenkins' one-at-a-time over words (public domain): the same flow has the same number on every node. */
+static __always_inline __u32 hash_word(__u32 hash, __u32 word)
+{
+	hash += word;
+	hash += hash << 10;
+	return hash ^ (hash >> 6);
+}
+
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u32 hash = config.maglev_seed;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		hash = hash_word(hash, p->saddr.words[i]);
+		hash = hash_word(hash, p->daddr.words[i]);
+	}
+	hash = hash_word(hash, ((__u32)p->sport << 16) | p->dport);
+	hash = hash_word(hash, p->proto);
+	hash += hash << 3;
+	hash ^= hash >> 11;
+	return hash + (hash << 15);
+}
+
+/* By the flow's hash: every node chooses the same, so the client may come in by another one. 0: the table is not there yet. */
+static __always_inline __u32 maglev_backend(const struct packet *p, __u16 rev_nat_id)
+{
+	void *inner = bpf_map_lookup_elem(&lb_maglev, &rev_nat_id);
+	__u32 zero = 0, index;
+	__u32 *table;
+
+	if (!inner)
+		return 0;
+	table = bpf_map_lookup_elem(inner, &zero);
+	if (!table)
+		return 0;
+	index = flow_hash(p) % config.maglev_size;
+	return index < config.maglev_size ? table[index] : 0;
+}
+
+/* For a flow that has no backend yet. A frame of its own: the stack is short. */
+subprogram select_backend(struct packet *p, struct lb_key *key, struct lb_service *service)
+{
+	struct lb_affinity_key client = {};
+	__u32 id = 0;
+
+	if (!p || !key || !service)
+		return 0;
+	if (service->flags & LB_SVC_AFFINITY) {
+		addr_copy(&client.client, &p->saddr);
+		client.rev_nat_id = service->rev_nat_id;
+		id = affinity_backend(service, &client);
+		if (id)
+			return (int)id;
+	}
+	if ((service->flags & LB_SVC_MAGLEV) && !key->scope && service->count)
+		id = maglev_backend(p, service->rev_nat_id);
+	if (!id)
+		id = random_backend(key, service);
+	if (id && (service->flags & LB_SVC_AFFINITY))
+		affinity_remember(&client, id);
+	return (int)id;
+}
+
+/* A new connection by a tuple that an old one had goes where new ones go. */
+static __always_inline bool keeps_backend(const struct packet *p, const struct lb_backend *backend, const struct lb_service *service)
+{
+	bool begins = p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+
+	return !begins || !is_leaving(backend) || !service->count;
 }
 
 /* The backend that the flow has, or a new one, remembered by a CT_SERVICE entry. NULL: there is none. */
 static __always_inline struct lb_backend *lb_backend_for(struct __sk_buff *skb, struct packet *p, struct lb_key *key,
-							 const struct lb_service *service)
+							 struct lb_service *service)
 {
 	struct ct_entry *entry = ct_lookup(skb, p, CT_SERVICE, false);
 	struct lb_backend *backend;
@@ -47,10 +123,10 @@ static __always_inline struct lb_backend *lb_backend_for(struct __sk_buff *skb, 
 
 	if (entry && entry->rev_nat_id == rev_nat_id) {
 		backend = backend_of(entry->backend_id);
-		if (backend)
+		if (backend && keeps_backend(p, backend, service))
 			return backend;
 	}
-	id = select_backend(key, service);
+	id = (__u32)select_backend(p, key, service);
 	backend = backend_of(id);
 	if (backend && ct_create(skb, p, CT_SERVICE, rev_nat_id, id, 0) < 0)
 		return NULL;

@@ -92,7 +92,11 @@ subprogram node_port(struct __sk_buff *skb, struct packet *p)
 	service = lb_lookup(p, &key);
 	if (!service)
 		return TC_ACT_UNSPEC;
+	if (!(service->flags & LB_SVC_ROUTABLE) && !(config.flags & CONFIG_EXTERNAL_CLUSTER_IP))
+		return -DROP_NO_SERVICE;
 	rev_nat_id = service->rev_nat_id;
+	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, rev_nat_id, service->flags))
+		return -DROP_NOT_IN_SOURCE_RANGE;
 	backend = lb_backend_for(skb, p, &key, service);
 	if (!backend)
 		return reject(skb, p);
@@ -167,8 +171,10 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 			return ret;
 	}
 	ep = endpoint_lookup(&p->daddr);
+	if (!ep && found)
+		return to_remote(skb, p, identity ? identity : IDENTITY_WORLD);
 	if (!ep)
-		return found ? to_remote(skb, p, identity ? identity : IDENTITY_WORLD) : TC_ACT_UNSPEC;
+		return is_unserved(&p->daddr) ? -DROP_NO_SERVICE : TC_ACT_UNSPEC;
 	ret = may_enter(skb, p, ep, identity);
 	if (ret < 0)
 		return ret;

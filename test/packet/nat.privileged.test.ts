@@ -112,7 +112,7 @@ suite('translations of to_netdev and from_netdev', privileged('bpf'), () => {
     });
 
     test(`${name}: the node's answer as a NodePort's backend comes from the NodePort`, () => {
-      const common = { backendId: 0, revNatId: 9, flags: 0, qcount: 0 };
+      const common = { backendId: 0, revNatId: 9, flags: 514, qcount: 0 };
       const key = { address: address(node), dport: 30_090, proto: 6, scope: 0 };
       const services = new KernelMap(fd('lb_services'), mapSpecs.lb_services);
       services.put({ ...key, backendSlot: 0 }, { ...common, count: 1 });

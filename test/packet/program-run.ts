@@ -1,6 +1,14 @@
 /** One packet through one program (BPF_PROG_TEST_RUN): verdict, packet out, drop reason. Maps are private to the harness. */
 import assert from 'node:assert/strict';
-import { DropReason, type MapSpec, mapSpecs, type PolicyEntry, type PolicyKey } from '../../packages/abi/src/index.ts';
+import {
+  DropReason,
+  LbServiceFlags,
+  type MapSpec,
+  mapSpecs,
+  type PolicyEntry,
+  type PolicyKey,
+} from '../../packages/abi/src/index.ts';
+import { maglevCodec } from '../../packages/datapath/src/index.ts';
 import { KernelMap, KernelMapOfMaps, KernelPerCpuMap, loadObject, testRun } from '../../packages/kernel/src/index.ts';
 import { address, fullConfig, objectPath } from './config.ts';
 import { describeFrame, mac } from './frame.ts';
@@ -69,27 +77,68 @@ export class Harness {
     );
   }
 
+  /** A frontend with its backends; the id of backend i is 100 × `id` + i. */
   service(
     ip: string,
     port: number,
     proto: number,
     id: number,
     backends: readonly (readonly [ip: string, port: number])[],
+    flags: number = LbServiceFlags.LB_SVC_NODE_PORT | LbServiceFlags.LB_SVC_ROUTABLE,
   ): void {
-    const key = { address: address(ip), dport: port, proto, scope: 0 };
-    backends.forEach(([backend, backendPort], index) => {
-      const backendId = id * 100 + index;
-      this.map(mapSpecs.lb_backends).put(backendId, { address: address(backend), port: backendPort, proto, flags: 1 });
-      this.map(mapSpecs.lb_services).put(
-        { ...key, backendSlot: index + 1 },
-        { backendId, count: 0, revNatId: id, flags: 0, qcount: 0 },
-      );
-    });
     this.map(mapSpecs.lb_revnat).put(id, { address: address(ip), port });
-    this.map(mapSpecs.lb_services).put(
-      { ...key, backendSlot: 0 },
-      { backendId: 0, count: backends.length, revNatId: id, flags: 0, qcount: 0 },
-    );
+    this.#scope(ip, port, proto, { id, first: id * 100, scope: 0, flags }, backends);
+  }
+
+  /** What pods get of a service whose flags have LB_SVC_TWO_SCOPES. */
+  innerScope(
+    ip: string,
+    port: number,
+    proto: number,
+    id: number,
+    backends: readonly (readonly [ip: string, port: number])[],
+  ): void {
+    this.#scope(ip, port, proto, { id, first: id * 100 + 50, scope: 1, flags: 0 }, backends);
+  }
+
+  #scope(
+    ip: string,
+    port: number,
+    proto: number,
+    about: { readonly id: number; readonly first: number; readonly scope: number; readonly flags: number },
+    backends: readonly (readonly [ip: string, port: number])[],
+  ): void {
+    const { id: revNatId, first, scope, flags } = about;
+    const key = { address: address(ip), dport: port, proto, scope };
+    backends.forEach(([backend, backendPort], index) => {
+      const backendId = first + index;
+      this.map(mapSpecs.lb_backends).put(backendId, { address: address(backend), port: backendPort, proto, flags: 1 });
+      const slot = { backendId, count: 0, revNatId, flags, qcount: 0 };
+      this.map(mapSpecs.lb_services).put({ ...key, backendSlot: index + 1 }, slot);
+    });
+    const master = { backendId: 0, count: backends.length, revNatId, flags, qcount: 0 };
+    this.map(mapSpecs.lb_services).put({ ...key, backendSlot: 0 }, master);
+  }
+
+  /** The Maglev table of a service. */
+  maglev(id: number, table: Uint32Array): void {
+    const fd = this.#object.maps.get('lb_maglev');
+    assert.ok(fd !== undefined);
+    const inner = { ...mapSpecs.lb_maglev.inner, value: maglevCodec(table.length) };
+    new KernelMapOfMaps(fd, mapSpecs.lb_maglev, inner).replace(id, [[0, table]]);
+  }
+
+  /** Forgets services and flows. */
+  clear(): void {
+    this.#empty(mapSpecs.lb_services);
+    this.#empty(mapSpecs.lb_backends);
+    this.#empty(mapSpecs.lb_affinity);
+    this.#empty(mapSpecs.ct);
+  }
+
+  #empty<K, V>(spec: MapSpec<K, V>): void {
+    const map = this.map(spec);
+    for (const key of [...map.keys()]) map.remove(key);
   }
 
   #drops(): ReadonlyMap<number, bigint> {

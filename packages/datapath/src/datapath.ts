@@ -216,6 +216,7 @@ export class Datapath {
         pins,
         config,
         maxEntries: options.maxEntries,
+        innerValueSize: { lb_maglev: options.maglevSize * 4 },
         stateFile: join(options.stateDir, 'datapath.json'),
       });
       attachBase(pins, programs, base);

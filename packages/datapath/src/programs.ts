@@ -48,6 +48,7 @@ export interface LoadPrograms {
   readonly pins: PinPaths;
   readonly config: Uint8Array;
   readonly maxEntries: Readonly<Record<string, number>>;
+  readonly innerValueSize: Readonly<Record<string, number>>;
   /** Where the build of what is pinned is recorded. */
   readonly stateFile: string;
 }
@@ -98,6 +99,7 @@ function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
       mapPinDir: options.pins.maps,
       rodata: options.config,
       maxEntries: options.maxEntries,
+      innerValueSize: options.innerValueSize,
       programs: object.programs,
     }),
   );

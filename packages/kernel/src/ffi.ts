@@ -153,6 +153,11 @@ export const bpf = {
     map: Pointer,
     n: number,
   ) => number,
+  innerMap: libbpf.func('void *bpf_map__inner_map(void *map)') as (map: Pointer) => Pointer | null,
+  mapSetValueSize: libbpf.func('int bpf_map__set_value_size(void *map, uint32_t size)') as (
+    map: Pointer,
+    size: number,
+  ) => number,
   mapSetInitialValue: libbpf.func('int bpf_map__set_initial_value(void *map, const void *data, size_t size)') as (
     map: Pointer,
     data: Uint8Array,

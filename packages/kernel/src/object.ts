@@ -14,6 +14,8 @@ export interface LoadOptions {
   readonly rodata?: Uint8Array;
   /** Other sizes than C declares, by map name. A pinned map keeps its own. */
   readonly maxEntries?: Readonly<Record<string, number>>;
+  /** Bytes of a value in inner maps, by the name of the outer one. */
+  readonly innerValueSize?: Readonly<Record<string, number>>;
   /** Load these alone; default all. */
   readonly programs?: readonly string[];
 }
@@ -114,6 +116,10 @@ function prepareMaps(object: Pointer, options: LoadOptions): void {
       c.close(fd);
       continue;
     }
+    const innerSize = options.innerValueSize?.[name];
+    const inner = innerSize === undefined ? null : bpf.innerMap(map);
+    if (inner !== null && innerSize !== undefined && bpf.mapSetValueSize(inner, innerSize) !== 0)
+      throw syscallError(`value size of ${name}`, errno(), { map: name });
     const size = options.maxEntries?.[name];
     if (size !== undefined && bpf.mapSetMaxEntries(map, size) !== 0)
       throw syscallError(`size of ${name}`, errno(), { map: name });
