@@ -123,6 +123,9 @@ test('a node and its CiliumNode make one row; either may be missing', () => {
   assert.deepEqual(merged?.healthAddresses, ['10.1.0.2']);
   assert.deepEqual(merged?.podCIDRs, ['10.1.0.0/24', 'fd00:1::/64']);
   assert.deepEqual(mergeNode(node, cilium, 'node-1', 'ciliumNode')?.podCIDRs, ['10.9.0.0/24']);
+  const without = { ...cilium, podCIDRs: [] };
+  assert.deepEqual(mergeNode(node, without, 'node-1', 'ciliumNode')?.podCIDRs, [], 'never those of the Node');
+  assert.deepEqual(mergeNode(node, undefined, 'node-1', 'ciliumNode')?.podCIDRs, []);
   assert.deepEqual(mergeNode(undefined, cilium, 'other')?.local, false);
   assert.equal(mergeNode(undefined, undefined, 'x'), undefined);
 });

@@ -50,8 +50,8 @@ export function ciliumNodeFromK8s(object: unknown): Parsed<CiliumNodeRow> {
 }
 
 /**
- * One row of both halves; undefined when there is neither. `podCIDRsFrom` says whose pod CIDRs count; those of the other
- * are taken while it has none, so that nodes of two IPAM modes can meet.
+ * One row of both halves; undefined when there is neither. `podCIDRsFrom` says whose pod CIDRs count. With 'ciliumNode' those of
+ * the Node are never used: kube-controller-manager may have handed out others, which belong to nobody here.
  */
 export function mergeNode(
   node: NodeRow | undefined,
@@ -65,8 +65,8 @@ export function mergeNode(
   const known = new Set(node?.addresses.map(item => item.address));
   const routers = own.filter(item => item.type === 'CiliumInternalIP');
   const added = own.filter(item => item.type !== 'CiliumInternalIP' && !known.has(item.address));
-  const [first, second] = podCIDRsFrom === 'node' ? [node, ciliumNode] : [ciliumNode, node];
-  const cidrs = first?.podCIDRs.length ? first.podCIDRs : (second?.podCIDRs ?? []);
+  const ofNode = podCIDRsFrom === 'node' ? (node?.podCIDRs ?? []) : [];
+  const cidrs = ofNode.length > 0 ? ofNode : (ciliumNode?.podCIDRs ?? []);
   return {
     name,
     local: name === localName,
