@@ -14,6 +14,8 @@ export interface ClusterOptions {
   readonly routing?: 'vxlan' | 'native';
   readonly nodes?: number;
   readonly ipam?: 'kubernetes' | 'cluster-pool';
+  /** 'name=value' for every agent. */
+  readonly agentOptions?: readonly string[];
 }
 
 export interface Outcome {
@@ -69,8 +71,9 @@ export class Cluster {
 
   /** Blocks until nodes are Ready and cluster DNS runs. Throws with the output when it does not come up. */
   up(): void {
-    const { routing = 'vxlan', nodes = 2, ipam = 'kubernetes' } = this.#options;
+    const { routing = 'vxlan', nodes = 2, ipam = 'kubernetes', agentOptions = [] } = this.#options;
     const args = ['sandbox', 'up', '--detach', '--routing', routing, '--nodes', String(nodes), '--ipam', ipam];
+    args.push(...agentOptions.flatMap(option => ['--agent-option', option]));
     const result = this.ciliateSync(args, 180_000);
     if (result.code !== 0) throw new Error(`sandbox up failed (${result.code}):\n${result.stdout}\n${result.stderr}`);
   }

@@ -9,7 +9,6 @@ import {
   restorePolicies,
 } from '@ciliate/control';
 import {
-  attachMode,
   createEndpointDevice,
   Datapath,
   DeviceReflector,
@@ -61,6 +60,7 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       objectDir: objectDir(options),
       stateDir: options['state-dir'],
       routingMode: options['routing-mode'],
+      tcAttach: options['tc-attach'],
       tunnelPort: options['tunnel-port'],
       ipv4: options['enable-ipv4'],
       ipv6: options['enable-ipv6'],
@@ -159,7 +159,7 @@ class LoadedDatapath implements AgentDatapath {
 }
 
 function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly AnyReconciler[] {
-  const { maps, pins, programs, netlink } = datapath;
+  const { maps, attacher, netlink } = datapath;
   const make = <Row extends Reconcilable, Index extends string>(
     name: string,
     table: RWTable<Row, Index>,
@@ -184,9 +184,9 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly
     make('bpf-policy-classes', tables.policyClassRows, policyClassOperations(maps.policy_classes)),
     make('bpf-policy', tables.policyGroups, policyGroupOperations(maps.policy)),
     make('bpf-endpoints', tables.endpointMapRows, endpointMapOperations(maps.endpoints)),
-    make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(pins, programs)),
+    make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(attacher)),
     make('bpf-lb', tables.lbRows, lbOperations(maps)),
-    make('native-devices', tables.netdevRows, netdevProgramOperations(pins, programs, netdevOperations(maps.netdevs))),
+    make('native-devices', tables.netdevRows, netdevProgramOperations(attacher, netdevOperations(maps.netdevs))),
   ];
 }
 
@@ -206,7 +206,7 @@ function endpointDevices({ netlink, options }: Datapath, tables: Tables): Endpoi
 function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): DatapathView {
   const { maps } = datapath;
   return {
-    attachMode: attachMode(),
+    attachMode: datapath.attacher.mode === 'tcx' ? 'TCX' : 'TC',
     devices: () =>
       tables.devices
         .all()

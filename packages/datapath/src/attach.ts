@@ -1,77 +1,41 @@
 /** Operations that attach programs: to pods' devices and to native ones. */
-import { AttachType, attachPinned, detachPinned, KernelError } from '@ciliate/kernel';
+import { AttachType, attachPinned } from '@ciliate/kernel';
 import type { EndpointDeviceRow, NetdevRow } from '@ciliate/model';
 import type { Operations } from '@ciliate/tables';
+import { hostDevice, overlayDevice } from './base-devices.ts';
+import { isEndpointDevice } from './endpoint-device.ts';
 import type { PinPaths } from './paths.ts';
-import type { NodeProgram } from './programs.ts';
+import { type Programs, programOf } from './programs.ts';
+import type { TcAttacher } from './tc-attacher.ts';
 
-export type Programs = ReadonlyMap<string, NodeProgram>;
-
-function programOf(programs: Programs, name: string): NodeProgram {
-  const program = programs.get(name);
-  if (program === undefined)
-    throw new KernelError({ code: 'PROGRAM_NOT_FOUND', program: name }, `program ${name} is not loaded`);
-  return program;
-}
-
-const directions = { ingress: AttachType.TCX_INGRESS, egress: AttachType.TCX_EGRESS } as const;
-
-/** Attaches, adopts or updates. Throws with errno ENODEV when the device has gone. */
-export function attachDevice(
-  pins: PinPaths,
-  programs: Programs,
-  device: { readonly device: string; readonly ifindex: number },
-  wanted: { readonly ingress?: string; readonly egress?: string },
-): void {
-  for (const direction of ['ingress', 'egress'] as const) {
-    const name = wanted[direction];
-    if (name === undefined) continue;
-    const program = programOf(programs, name);
-    attachPinned(
-      pins.deviceLink(device.device, direction),
-      { program: program.fd, target: device.ifindex, type: directions[direction] },
-      program.id,
-    );
-  }
-}
-
-export function detachDevice(pins: PinPaths, device: string): void {
-  detachPinned(pins.deviceLink(device, 'ingress'));
-  detachPinned(pins.deviceLink(device, 'egress'));
-}
-
-export function endpointDeviceOperations(pins: PinPaths, programs: Programs): Operations<EndpointDeviceRow> {
+export function endpointDeviceOperations(attacher: TcAttacher): Operations<EndpointDeviceRow> {
   return {
-    update: row => {
-      attachDevice(pins, programs, row, { ingress: 'from_container' });
-      // Versions before this one had a program there as well; from_host does its work.
-      detachPinned(pins.deviceLink(row.device, 'egress'));
-    },
-    delete: row => detachDevice(pins, row.device),
+    update: row => attacher.attach(row, { ingress: 'from_container' }),
+    delete: row => attacher.detach(row),
+    prune: rows => attacher.prune(rows, isEndpointDevice),
   };
 }
 
+const isNativeDevice = (name: string): boolean =>
+  ![hostDevice, overlayDevice].includes(name) && !isEndpointDevice(name);
+
 /** from_netdev and to_netdev, and the device's addresses in the map, in this order. */
-export function netdevProgramOperations(
-  pins: PinPaths,
-  programs: Programs,
-  maps: Operations<NetdevRow>,
-): Operations<NetdevRow> {
+export function netdevProgramOperations(attacher: TcAttacher, maps: Operations<NetdevRow>): Operations<NetdevRow> {
+  const deviceOf = (row: NetdevRow) => ({ device: row.device, ifindex: row.key.ifindex });
   return {
     update: async row => {
       await maps.update(row);
-      attachDevice(
-        pins,
-        programs,
-        { device: row.device, ifindex: row.key.ifindex },
-        { ingress: 'from_netdev', egress: 'to_netdev' },
-      );
+      attacher.attach(deviceOf(row), { ingress: 'from_netdev', egress: 'to_netdev' });
     },
     delete: async row => {
-      detachDevice(pins, row.device);
+      attacher.detach(deviceOf(row));
       await maps.delete(row);
     },
-    prune: rows => maps.prune?.(rows),
+    prune: rows => {
+      const kept = [...rows];
+      attacher.prune(kept.map(deviceOf), isNativeDevice);
+      return maps.prune?.(kept);
+    },
   };
 }
 

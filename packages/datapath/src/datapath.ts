@@ -11,7 +11,6 @@ import {
   KernelMap,
   KernelMapOfMaps,
   KernelPerCpuMap,
-  kernelAtLeast,
   NetlinkSocket,
   networkNamespaceCookie,
   openPin,
@@ -19,14 +18,15 @@ import {
   requireFeatures,
 } from '@ciliate/kernel';
 import { type Address, addressBytes, isIPv4, parseAddress } from '@ciliate/model';
-import { attachCgroup, attachDevice, type Programs } from './attach.ts';
-import { type BaseDevices, ensureBaseDevices } from './base-devices.ts';
+import { attachCgroup } from './attach.ts';
+import { type BaseDevices, ensureBaseDevices, hostDevice, overlayDevice } from './base-devices.ts';
 import { EventStream } from './events.ts';
 import { MapGc } from './gc.ts';
 import { maglevCodec } from './lb-operations.ts';
 import { acquireLock } from './lock.ts';
 import { type PinPaths, pinPaths } from './paths.ts';
-import { loadPrograms } from './programs.ts';
+import { loadPrograms, type Programs } from './programs.ts';
+import { chooseTcMode, TcAttacher, type TcMode } from './tc-attacher.ts';
 
 export interface DatapathOptions {
   readonly bpfRoot: string;
@@ -35,6 +35,8 @@ export interface DatapathOptions {
   readonly objectDir: string;
   readonly stateDir: string;
   readonly routingMode: 'tunnel' | 'native';
+  /** How programs get to devices; 'auto': tcx where the kernel has it. */
+  readonly tcAttach: TcMode | 'auto';
   readonly tunnelPort: number;
   readonly ipv4: boolean;
   readonly ipv6: boolean;
@@ -168,6 +170,7 @@ export class Datapath {
   readonly netlink: NetlinkSocket;
   readonly maps: Maps;
   readonly programs: Programs;
+  readonly attacher: TcAttacher;
   readonly events: EventStream;
   readonly collectors: readonly MapGc[];
   /** True: what a former agent left was taken over as it was. */
@@ -177,7 +180,7 @@ export class Datapath {
   private constructor(
     parts: Pick<
       Datapath,
-      'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'events' | 'collectors' | 'adopted'
+      'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'attacher' | 'events' | 'collectors' | 'adopted'
     > & { readonly release: () => void },
   ) {
     this.options = parts.options;
@@ -185,6 +188,7 @@ export class Datapath {
     this.netlink = parts.netlink;
     this.maps = parts.maps;
     this.programs = parts.programs;
+    this.attacher = parts.attacher;
     this.events = parts.events;
     this.collectors = parts.collectors;
     this.adopted = parts.adopted;
@@ -198,6 +202,7 @@ export class Datapath {
   static start(options: DatapathOptions, onError: (error: unknown) => void): Datapath {
     const cgroupRoot = options.cgroupRoot ?? findCgroupRoot();
     requireFeatures(probeFeatures({ bpfRoot: options.bpfRoot, cgroupRoot }));
+    const mode = chooseTcMode(options.tcAttach);
     mkdirSync(options.stateDir, { recursive: true });
     const release = acquireLock(join(options.stateDir, 'agent.lock'));
     try {
@@ -219,7 +224,8 @@ export class Datapath {
         innerValueSize: { lb_maglev: options.maglevSize * 4 },
         stateFile: join(options.stateDir, 'datapath.json'),
       });
-      attachBase(pins, programs, base);
+      const attacher = new TcAttacher({ mode }, { pins, programs, netlink });
+      attachBase(attacher, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
       const maps = openMaps(pins, options);
       const events = new EventStream(openPin(pins.map('events')));
@@ -229,6 +235,7 @@ export class Datapath {
         netlink,
         maps,
         programs,
+        attacher,
         events,
         adopted,
         release,
@@ -262,14 +269,16 @@ export class Datapath {
   }
 }
 
-function attachBase(pins: PinPaths, programs: Programs, base: BaseDevices): void {
-  attachDevice(pins, programs, { device: base.host.name, ifindex: base.host.ifindex }, { egress: 'from_host' });
-  if (base.overlay === undefined) return;
-  attachDevice(
-    pins,
-    programs,
-    { device: base.overlay.name, ifindex: base.overlay.ifindex },
-    { ingress: 'from_overlay' },
+function attachBase(attacher: TcAttacher, base: BaseDevices): void {
+  const host = { device: base.host.name, ifindex: base.host.ifindex };
+  attacher.attach(host, { egress: 'from_host' });
+  if (base.overlay !== undefined) {
+    attacher.attach({ device: base.overlay.name, ifindex: base.overlay.ifindex }, { ingress: 'from_overlay' });
+  }
+  const names = [base.host, base.overlay].flatMap(link => (link === undefined ? [] : [link.name]));
+  attacher.prune(
+    names.map(device => ({ device })),
+    name => [hostDevice, overlayDevice].includes(name),
   );
 }
 
@@ -288,9 +297,4 @@ function collectorsOf(programs: Programs, onError: (error: unknown) => void): re
     const program = programs.get(name);
     return program === undefined ? [] : [new MapGc(name, options, { program, onError })];
   });
-}
-
-/** Whether tcx is there; programs are attached by it. */
-export function attachMode(): 'TCX' | 'TC' {
-  return kernelAtLeast(6, 6) ? 'TCX' : 'TC';
 }

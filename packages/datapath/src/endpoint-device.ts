@@ -168,9 +168,12 @@ export function endpointDeviceAlive(socket: NetlinkSocket, expected: DeviceIdent
   }
 }
 
+/** Whether a device of this name is the host side of a pod's. */
+export const isEndpointDevice = (name: string): boolean => /^lxc[0-9a-f]{12}$/.test(name);
+
 /** Host sides of every pod device on this node. */
 export function listEndpointDevices(socket: NetlinkSocket): readonly string[] {
   return listLinks(socket)
-    .filter(link => /^lxc[0-9a-f]{12}$/.test(link.name))
-    .map(link => link.name);
+    .map(link => link.name)
+    .filter(isEndpointDevice);
 }

@@ -11,3 +11,4 @@ export * from './operations.ts';
 export * from './paths.ts';
 export * from './programs.ts';
 export * from './routes.ts';
+export * from './tc-attacher.ts';

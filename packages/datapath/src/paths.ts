@@ -8,10 +8,15 @@ export interface PinPaths {
   readonly links: string;
   program(name: string): string;
   map(name: string): string;
+  link(name: string): string;
   /** One link per device and direction. */
   deviceLink(device: string, direction: 'ingress' | 'egress'): string;
+  /** The pin's name: a dot is not allowed in names of bpffs, and VLAN devices have one. */
+  deviceLinkName(device: string, direction: 'ingress' | 'egress'): string;
   cgroupLink(program: string): string;
 }
+
+const deviceLinkName: PinPaths['deviceLinkName'] = (device, direction) => `${device.replaceAll('.', '_')}-${direction}`;
 
 export function pinPaths(bpfRoot: string): PinPaths {
   const root = join(bpfRoot, 'ciliate');
@@ -23,8 +28,9 @@ export function pinPaths(bpfRoot: string): PinPaths {
     links,
     program: name => join(programs, name),
     map: name => join(maps, name),
-    // A dot is not allowed in names of bpffs; VLAN devices have one.
-    deviceLink: (device, direction) => join(links, `${device.replaceAll('.', '_')}-${direction}`),
+    link: name => join(links, name),
+    deviceLink: (device, direction) => join(links, deviceLinkName(device, direction)),
+    deviceLinkName,
     cgroupLink: program => join(links, `cgroup-${program}`),
   };
 }

@@ -43,6 +43,16 @@ export interface NodeProgram {
   readonly instructions: number;
 }
 
+export type Programs = ReadonlyMap<string, NodeProgram>;
+
+/** Throws PROGRAM_NOT_FOUND. */
+export function programOf(programs: Programs, name: string): NodeProgram {
+  const program = programs.get(name);
+  if (program === undefined)
+    throw new KernelError({ code: 'PROGRAM_NOT_FOUND', program: name }, `program ${name} is not loaded`);
+  return program;
+}
+
 export interface LoadPrograms {
   readonly objectDir: string;
   readonly pins: PinPaths;

@@ -235,6 +235,9 @@ export const bpf = {
     opts: null,
   ) => number,
   linkDetach: libbpf.func('int bpf_link_detach(int link)') as (link: number) => number,
+  programQuery: libbpf.func(
+    'int bpf_prog_query(int target, int type, uint32_t flags, void *attach_flags, void *ids, _Inout_ uint32_t *count)',
+  ) as (target: number, type: number, flags: number, attachFlags: null, ids: null, count: [number]) => number,
   numPossibleCpus: libbpf.func('int libbpf_num_possible_cpus()') as () => number,
 };
 

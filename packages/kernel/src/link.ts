@@ -39,9 +39,18 @@ export function createLink(attachment: Attachment): number {
   if (fd >= 0) return fd;
   const code = errno();
   if (errnoName(code) === 'EINVAL' && attachment.type >= AttachType.TCX_INGRESS) {
-    throw new KernelError({ code: 'FEATURE_MISSING', errno: 'EINVAL' }, 'tcx links need Linux 6.6 or newer');
+    throw new KernelError(
+      { code: 'FEATURE_MISSING', errno: 'EINVAL' },
+      'tcx links need Linux 6.6 or newer: use clsact',
+    );
   }
   throw syscallError(`attach (type ${attachment.type}, target ${attachment.target})`, code);
+}
+
+/** Whether the kernel knows tcx (Linux 6.6, or a backport): it is asked what runs on the loopback device. */
+export function tcxSupported(): boolean {
+  const loopback = 1;
+  return bpf.programQuery(loopback, AttachType.TCX_INGRESS, 0, null, null, [0]) === 0;
 }
 
 /** What the link pinned at `path` is attached to; undefined without a pin. */

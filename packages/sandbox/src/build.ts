@@ -40,6 +40,7 @@ export async function planState(layout: Layout, options: UpOptions): Promise<San
     ipam: options.ipam,
     external: options.kubeconfig !== undefined,
     agents: options.noAgent !== true,
+    agentOptions: options.agentOptions ?? [],
     api,
     namespaces,
     started: Date.now(),

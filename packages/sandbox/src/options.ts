@@ -10,6 +10,8 @@ export interface UpOptions extends SandboxName {
   /** Join the nodes to this API server instead of one of our own. */
   readonly kubeconfig?: string;
   readonly detach?: boolean;
+  /** More options of every agent, 'name=value' without the dashes; they win over our own. */
+  readonly agentOptions?: readonly string[];
   /** Nodes without Ciliate, for tests of the sandbox itself. */
   readonly noAgent?: boolean;
 }

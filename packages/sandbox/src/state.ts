@@ -12,6 +12,8 @@ export interface SandboxState {
   /** A real API server is used instead of ours. */
   readonly external: boolean;
   readonly agents: boolean;
+  /** 'name=value' */
+  readonly agentOptions: readonly string[];
   /** host and port on the machine's side. */
   readonly api: { readonly host: string; readonly port: number };
   readonly cgroupRoot: string;

@@ -13,6 +13,11 @@ export const agentOptions = {
   'cgroup-root': { ...text('', 'cgroup2 whose sockets are balanced; found when not given'), default: '' },
   'object-dir': { ...text('', 'Compiled BPF objects; build/bpf beside the program when not given'), default: '' },
   'routing-mode': choice('tunnel', ['tunnel', 'native'], 'How packets reach pods of other nodes'),
+  'tc-attach': choice(
+    'auto',
+    ['auto', 'tcx', 'clsact'],
+    'How programs get to devices; auto: tcx where the kernel has it',
+  ),
   'tunnel-protocol': choice('vxlan', ['vxlan'], 'Encapsulation in tunnel mode'),
   'tunnel-port': integer(8472, port, 'UDP port of the tunnel'),
   'auto-direct-node-routes': flag(false, 'Native routing: install routes to the pod CIDRs of nodes on the same link'),

@@ -10,11 +10,18 @@ function parseNodes(value: string): number {
   return nodes;
 }
 
+/** Collects a repeated option. */
+function agentOption(value: string, before: readonly string[] = []): readonly string[] {
+  if (!/^[a-z0-9-]+(=.*)?$/.test(value)) throw new InvalidArgumentError('name=value, as in tc-attach=clsact.');
+  return [...before, value];
+}
+
 interface UpFlags {
   readonly nodes: number;
   readonly routing: 'vxlan' | 'native';
   readonly ipam: 'kubernetes' | 'cluster-pool';
   readonly kubeconfig?: string;
+  readonly agentOption?: readonly string[];
   readonly detach?: boolean;
   readonly name: string;
 }
@@ -35,11 +42,14 @@ function addUp(group: Command): void {
         .default('kubernetes'),
     )
     .option('--kubeconfig <file>', 'join the nodes to this API server instead of a small one of our own')
+    .option('--agent-option <name=value>', 'an option of every agent; may be given more than once', agentOption)
     .option('--detach', 'return when it is up and leave it running')
     .addOption(nameOption())
     .action(async (flags: UpFlags) => {
       const progress = createOutput({ json: false, stream: process.stdout });
-      process.exitCode = await sandboxUp(flags, line => progress.line(line));
+      process.exitCode = await sandboxUp({ ...flags, agentOptions: flags.agentOption ?? [] }, line =>
+        progress.line(line),
+      );
     });
 }
 

@@ -19,6 +19,7 @@ import {
 import type { NetlinkSocket } from './socket.ts';
 
 const RTM_NEWQDISC = 36;
+const RTM_GETQDISC = 38;
 const RTM_NEWTFILTER = 44;
 const RTM_DELTFILTER = 45;
 const RTM_GETTFILTER = 46;
@@ -55,17 +56,49 @@ function isErrno(error: unknown, ...names: readonly string[]): boolean {
   return error instanceof KernelError && names.includes(error.errno);
 }
 
-/** Id of the program that our filter runs; undefined when there is none. */
-export function clsactProgram(socket: NetlinkSocket, ifindex: number, direction: Direction): number | undefined {
+/** A BPF filter of a device. */
+export interface ClsactFilter {
+  /** At the priority and handle that attachClsact uses. */
+  readonly ours: boolean;
+  readonly name: string;
+  readonly programId: number | undefined;
+}
+
+/** The BPF filters of one direction; a device that is gone or has no clsact has none. */
+export function listClsactFilters(
+  socket: NetlinkSocket,
+  ifindex: number,
+  direction: Direction,
+): readonly ClsactFilter[] {
   const body = tcmsg(ifindex, 0, parents[direction], 0);
-  for (const message of socket.dump({ type: RTM_GETTFILTER, body, what: `list filters of device ${ifindex}` })) {
+  const messages = [...socket.dump({ type: RTM_GETTFILTER, body, what: `list filters of device ${ifindex}` })];
+  return messages.flatMap(message => {
     const attributes = decodeAttributes(message.body, 20);
     const options = attributes.get(TCA.OPTIONS);
-    const isOurs = message.body.readUInt32LE(8) === handle && message.body.readUInt32LE(16) >>> 16 === priority;
-    if (!isOurs || attributeText(attributes.get(TCA.KIND)) !== 'bpf' || options === undefined) continue;
-    return decodeAttributes(options, 0).get(TCA_BPF.ID)?.readUInt32LE(0);
-  }
-  return undefined;
+    if (attributeText(attributes.get(TCA.KIND)) !== 'bpf' || options === undefined) return [];
+    const of = decodeAttributes(options, 0);
+    const name = of.get(TCA_BPF.NAME);
+    // The kernel tells of a priority first, without a program.
+    if (name === undefined) return [];
+    return {
+      ours: message.body.readUInt32LE(8) === handle && message.body.readUInt32LE(16) >>> 16 === priority,
+      name: attributeText(name),
+      programId: of.get(TCA_BPF.ID)?.readUInt32LE(0),
+    };
+  });
+}
+
+/** Id of the program that our filter runs; undefined when there is none. */
+export function clsactProgram(socket: NetlinkSocket, ifindex: number, direction: Direction): number | undefined {
+  return listClsactFilters(socket, ifindex, direction).find(filter => filter.ours)?.programId;
+}
+
+/** Indexes of the devices that have clsact. */
+export function clsactDevices(socket: NetlinkSocket): readonly number[] {
+  const messages = [...socket.dump({ type: RTM_GETQDISC, body: tcmsg(0, 0, 0, 0), what: 'list queueing disciplines' })];
+  return messages
+    .filter(message => attributeText(decodeAttributes(message.body, 20).get(TCA.KIND)) === 'clsact')
+    .map(message => message.body.readInt32LE(4));
 }
 
 export interface ClsactAttachment {

@@ -96,6 +96,7 @@ function nodeSpecs(layout: Layout, state: SandboxState, index: number): readonly
       ...['--cgroup-root', node.cgroup, '--object-dir', join(root, 'build/bpf'), '--devices', 'eth0'],
       ...['--routing-mode', native ? 'native' : 'tunnel', ...(native ? ['--auto-direct-node-routes'] : [])],
       ...['--ipam', state.ipam, '--service-cidr', serviceCidrs.join(','), '--cni-conf-dir', at('cni/net.d')],
+      ...state.agentOptions.map(option => `--${option}`),
     ],
   };
   const operator: ProcessSpec = {
