@@ -6,6 +6,8 @@ export interface Output {
   readonly json: boolean;
   readonly terminal: boolean;
   line(text?: string): void;
+  /** To standard error: what the user should know and no other program reads. */
+  warn(text: string): void;
   /** Prints `data` as JSON with `-o json`; else calls `text`. */
   render(data: unknown, text: () => void): void;
   table(head: readonly string[], rows: readonly (readonly string[])[]): void;
@@ -47,6 +49,9 @@ export function createOutput(options: { readonly json: boolean; readonly stream:
     json: options.json,
     terminal,
     line,
+    warn(text) {
+      process.stderr.write(`${text}\n`);
+    },
     render(data, text) {
       if (options.json) line(JSON.stringify(data, null, 2));
       else text();

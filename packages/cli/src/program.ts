@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import * as bpf from './commands/bpf.ts';
 import * as lists from './commands/lists.ts';
 import { monitor } from './commands/monitor.ts';
+import { addPolicyTools } from './commands/policy.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
 import { status } from './commands/status.ts';
 import { completionScript } from './completion.ts';
@@ -103,6 +104,7 @@ export function createProgram(version: string): Command {
   addLists(program);
   addBpf(program);
   addMonitor(program);
+  addPolicyTools(program.command('policy').description('Policies: what they say, and why'));
   addSandboxCommands(program);
   program
     .command('completion <shell>')
