@@ -1,7 +1,7 @@
 /** kill -9 of an agent under load: no connection breaks, nothing is lost, the restarted agent adopts what is there. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { agentPid } from '../lib/agents.ts';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
 
@@ -25,24 +25,6 @@ kind: Service
 metadata: { name: server }
 spec: { type: NodePort, selector: { app: server }, ports: [{ port: 80, targetPort: 8080 }] }
 `;
-
-/** The agent's process of a node, by its command line. */
-function agentPid(cluster: Cluster, node: string): number | undefined {
-  const pids = readdirSync('/proc').filter(entry => /^\d+$/.test(entry));
-  const found = pids.find(pid => {
-    try {
-      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      return (
-        /node$/.test(words[0] ?? '') &&
-        words.some(word => /\/agent\.(mjs|ts)$/.test(word)) &&
-        words.some(word => word.includes(`/run/ciliate/${cluster.name}/${node}/`))
-      );
-    } catch {
-      return false;
-    }
-  });
-  return found === undefined ? undefined : Number(found);
-}
 
 /** Requests one after the other until `stop`; what failed is told. */
 function loadLoop(
