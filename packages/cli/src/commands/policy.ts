@@ -3,10 +3,12 @@ import { type Command, Option } from 'commander';
 import { createContext, type GlobalOptions } from '../context.ts';
 import { type ExplainFlags, explainOffline } from '../policy/explain.ts';
 import { addSceneOptions } from '../policy/options.ts';
+import { type TestFlags, testPolicies } from '../policy/test.ts';
 
 /** Subcommands of `group`, which is `ciliate policy`. */
 export function addPolicyTools(group: Command): void {
   addExplain(group);
+  addTest(group);
 }
 
 function addExplain(group: Command): void {
@@ -24,5 +26,16 @@ function addExplain(group: Command): void {
       ),
   ).action((flags: ExplainFlags, command: Command) => {
     explainOffline(flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
+  });
+}
+
+function addTest(group: Command): void {
+  addSceneOptions(
+    group
+      .command('test <file...>')
+      .description("Expectations such as 'shop/* can reach db/postgres on 5432; nothing else' (docs/policy-testing.md)")
+      .option('--junit <file>', 'write the results there as JUnit XML'),
+  ).action((files: readonly string[], flags: TestFlags, command: Command) => {
+    testPolicies(files, flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
   });
 }

@@ -28,7 +28,7 @@ export function somebodyNamed(scene: PolicyScene, text: string): readonly Somebo
     return pods.filter(pod => matchesSelector(selector, ownLabels(pod)));
   }
   const exact = pattern(name);
-  const replica = new RegExp(`^${escaped(name)}(-\\d+|(-[a-z0-9]{6,10})?-[a-z0-9]{5})$`);
+  const replica = new RegExp(`^${wildcards(name)}(-\\d+|(-[a-z0-9]{6,10})?-[a-z0-9]{5})$`);
   const called = pods.filter(pod => exact.test(nameOf(pod)));
   // Pods that a workload has made are called after it.
   return called.length > 0 ? called : pods.filter(pod => replica.test(nameOf(pod)));
@@ -44,10 +44,10 @@ function ownLabels({ labels }: Somebody): Readonly<Record<string, string>> {
 
 const namespaceOf = ({ name }: Somebody): string => name.slice(0, name.indexOf('/'));
 const nameOf = ({ name }: Somebody): string => name.slice(name.indexOf('/') + 1);
-const escaped = (text: string): string => text.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&');
+const wildcards = (text: string): string => text.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*');
 
 function pattern(text: string): RegExp {
-  return new RegExp(`^${escaped(text).replaceAll('*', '.*')}$`);
+  return new RegExp(`^${wildcards(text)}$`);
 }
 
 export interface PortNumber {
