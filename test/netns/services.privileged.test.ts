@@ -1,0 +1,234 @@
+/** The Service API with real packets: who answers, and whom the backend takes for its client; both families. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { restartAgent } from '../lib/agents.ts';
+import { Cluster, eventually } from '../lib/cluster.ts';
+import { privileged } from '../lib/privileged.ts';
+
+const backend = (name: string, node: string, more = ''): string => `
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, labels: { app: web } }
+spec:
+  nodeName: ${node}
+  containers: [{ name: echo, image: ciliate/echo, ports: [{ name: http, containerPort: 8080${more} }] }]
+---`;
+
+const manifest = [
+  backend('web-1', 'node-1', ', hostPort: 18080'),
+  backend('web-2', 'node-2'),
+  `
+apiVersion: v1
+kind: Pod
+metadata: { name: client }
+spec: { nodeName: node-1, containers: [{ name: c, image: netshoot }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: client-2 }
+spec: { nodeName: node-2, containers: [{ name: c, image: netshoot }] }
+`,
+].join('\n');
+
+const service = (name: string, spec: string): string => `
+apiVersion: v1
+kind: Service
+metadata: { name: ${name} }
+spec:
+  selector: { app: web }
+  ipFamilyPolicy: RequireDualStack
+  ports: [{ name: http, port: 80, targetPort: http }]
+  ${spec}
+`;
+
+const nodes = { 'node-1': ['172.30.0.11', 'fd00:172:30::11'], 'node-2': ['172.30.0.12', 'fd00:172:30::12'] } as const;
+const outsider = ['172.30.0.100', 'fd00:172:30::100'] as const;
+
+/** What the echo server says about a request. */
+interface Answer {
+  readonly pod: string;
+  readonly client: string;
+}
+
+describe('services', privileged('sandbox'), () => {
+  const cluster = new Cluster({ name: 'services' });
+  const podIps = new Map<string, readonly string[]>();
+  before(async () => {
+    cluster.up();
+    await cluster.apply(manifest);
+    await cluster.kube('wait', '--for=condition=Ready', 'pod', '--all', '--timeout=60s');
+    for (const name of ['web-1', 'web-2', 'client']) {
+      podIps.set(name, (await cluster.kube('get', 'pod', name, '-o', 'jsonpath={.status.podIPs[*].ip}')).split(' '));
+    }
+  });
+  after(() => {
+    cluster.down();
+  });
+
+  const at = (ip: string, port: number) => `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}/`;
+  /** Undefined: no answer. */
+  const ask = async (from: string, ip: string, port = 80): Promise<Answer | undefined> => {
+    const result = await cluster.exec(from, 'curl', '-s', '-m', '2', at(ip, port));
+    if (result.code !== 0) return undefined;
+    const pod = /(web-\d)/.exec(result.stdout)?.[1] ?? '';
+    const client = /"?client"?[:=]\s*"?([0-9a-f.:]+?)"?[\s,}]/i.exec(result.stdout)?.[1] ?? '';
+    return { pod, client: client.replace(/^::ffff:/, '') };
+  };
+  const several = async (from: string, ip: string, port = 80, times = 12): Promise<readonly (Answer | undefined)[]> => {
+    const answers: (Answer | undefined)[] = [];
+    for (let i = 0; i < times; i += 1) answers.push(await ask(from, ip, port));
+    return answers;
+  };
+  const podsOf = (answers: readonly (Answer | undefined)[]) => new Set(answers.map(one => one?.pod ?? 'none'));
+  const field = (name: string, path: string) => cluster.kube('get', 'service', name, '-o', `jsonpath={${path}}`);
+  const created = async (name: string, spec: string): Promise<readonly string[]> => {
+    await cluster.apply(service(name, spec));
+    const ips = (await field(name, '.spec.clusterIPs[*]')).split(' ');
+    await eventually(`${name} answers`, async () => {
+      const answers = await Promise.all(ips.map(ip => ask('pod/default/client', ip)));
+      return answers.every(one => one !== undefined) ? true : undefined;
+    });
+    return ips;
+  };
+  const nodePort = async (name: string) => Number(await field(name, '.spec.ports[0].nodePort'));
+
+  test('sessionAffinity: a client keeps its backend, in a pod and outside, and over a restart of the agent', async () => {
+    const ips = await created('sticky', 'type: NodePort\n  sessionAffinity: ClientIP');
+    const port = await nodePort('sticky');
+    for (const [i, ip] of ips.entries()) {
+      assert.equal(podsOf(await several('pod/default/client', ip)).size, 1, `${ip} from a pod`);
+      const outside = podsOf(await several('outside', nodes['node-1'][i] ?? '', port));
+      assert.equal(outside.size, 1, `family ${i} from outside`);
+    }
+    const before = podsOf(await several('outside', nodes['node-1'][0], port, 2));
+    await restartAgent(cluster, 'node-1');
+    assert.deepEqual(podsOf(await several('outside', nodes['node-1'][0], port)), before);
+  });
+
+  test('externalTrafficPolicy Local: only local backends, and they see the client', async () => {
+    await created('local', 'type: NodePort\n  externalTrafficPolicy: Local');
+    const port = await nodePort('local');
+    for (const [node, pod] of [
+      ['node-1', 'web-1'],
+      ['node-2', 'web-2'],
+    ] as const) {
+      for (const [i, ip] of nodes[node].entries()) {
+        const answers = await several('outside', ip, port, 8);
+        assert.deepEqual([...podsOf(answers)], [pod], ip);
+        for (const one of answers) assert.equal(one?.client, outsider[i]);
+      }
+    }
+    const inside = podsOf(await several('pod/default/client', nodes['node-1'][0], port, 24));
+    assert.deepEqual([...inside].sort(), ['web-1', 'web-2'], 'pods get all backends');
+  });
+
+  test('externalTrafficPolicy Cluster: every node answers with every backend, in the name of the node', async () => {
+    await created('cluster', 'type: NodePort');
+    const port = await nodePort('cluster');
+    const answers = await several('outside', nodes['node-1'][0], port, 24);
+    assert.deepEqual([...podsOf(answers)].sort(), ['web-1', 'web-2']);
+    for (const one of answers) {
+      assert.equal(one?.client, one?.pod === 'web-1' ? outsider[0] : nodes['node-1'][0], one?.pod);
+    }
+  });
+
+  test('internalTrafficPolicy Local: pods get the backends of their own node', async () => {
+    const ips = await created('inner', 'internalTrafficPolicy: Local');
+    for (const ip of ips) {
+      assert.deepEqual([...podsOf(await several('pod/default/client', ip))], ['web-1']);
+      assert.deepEqual([...podsOf(await several('pod/default/client-2', ip))], ['web-2']);
+    }
+  });
+
+  test('externalIPs and load balancer addresses answer outsiders; source ranges keep others out', async () => {
+    const route = async (prefix: string) => {
+      for (const [i, one] of [
+        prefix.replace('/x', '/32'),
+        `fd00:203::${prefix.split('.')[3]?.split('/')[0]}/128`,
+      ].entries()) {
+        const family = i === 0 ? '-4' : '-6';
+        const added = await cluster.exec(
+          'outside',
+          'ip',
+          family,
+          'route',
+          'replace',
+          one,
+          'via',
+          nodes['node-1'][i] ?? '',
+        );
+        assert.equal(added.code, 0, added.stderr);
+      }
+    };
+    await route('203.0.113.7/x');
+    await created('external', 'externalIPs: [203.0.113.7, "fd00:203::7"]');
+    for (const ip of ['203.0.113.7', 'fd00:203::7']) {
+      assert.notEqual((await ask('outside', ip))?.pod ?? 'none', 'none', ip);
+      assert.equal(await ask('outside', ip, 81), undefined, 'a port that is not served');
+    }
+    await route('203.0.113.8/x');
+    const spec = 'type: LoadBalancer\n  loadBalancerSourceRanges: [10.9.0.0/16]';
+    await created('balanced', spec);
+    const status = { status: { loadBalancer: { ingress: [{ ip: '203.0.113.8' }, { ip: 'fd00:203::8' }] } } };
+    await cluster.kube(
+      'patch',
+      'service',
+      'balanced',
+      '--subresource=status',
+      '--type=merge',
+      '-p',
+      JSON.stringify(status),
+    );
+    await new Promise(resolve => setTimeout(resolve, 1000));
+    assert.equal(await ask('outside', '203.0.113.8'), undefined, 'not in the range');
+    const allowed = { spec: { loadBalancerSourceRanges: ['172.30.0.0/16', 'fd00:172:30::/64'] } };
+    await cluster.kube('patch', 'service', 'balanced', '--type=merge', '-p', JSON.stringify(allowed));
+    for (const ip of ['203.0.113.8', 'fd00:203::8']) {
+      await eventually(
+        `${ip} answers`,
+        async () => ((await ask('outside', ip)) === undefined ? undefined : true),
+        10_000,
+      );
+    }
+  });
+
+  test('hostPort: the node that runs the pod answers on its own addresses', async () => {
+    for (const ip of nodes['node-1']) assert.equal((await ask('outside', ip, 18_080))?.pod, 'web-1', ip);
+    assert.equal(await ask('outside', nodes['node-2'][0], 18_080), undefined);
+  });
+
+  test('healthCheckNodePort tells how many endpoints the node has', async () => {
+    await created('checked', 'type: LoadBalancer\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 32123');
+    const health = await eventually('the health port answers', async () => {
+      const result = await cluster.exec('outside', 'curl', '-s', '-i', '-m', '2', at(nodes['node-1'][0], 32_123));
+      return result.code === 0 ? result.stdout : undefined;
+    });
+    assert.match(health, /^HTTP\/1.1 200/);
+    assert.match(health, /X-Load-Balancing-Endpoint-Weight: 1/i);
+    assert.match(health, /"localEndpoints":1/);
+  });
+
+  test('a service without backends refuses at once, from a pod and from outside', async () => {
+    await cluster.apply(service('empty', 'type: NodePort').replace('app: web', 'app: nobody'));
+    const ip = await field('empty', '.spec.clusterIP');
+    const port = await nodePort('empty');
+    await eventually(
+      'it refuses',
+      async () => {
+        const inside = await cluster.exec('pod/default/client', 'curl', '-s', '-m', '2', at(ip, 80));
+        const outside = await cluster.exec('outside', 'curl', '-s', '-m', '2', at(nodes['node-1'][0], port));
+        // 7: connection refused
+        return inside.code === 7 && outside.code === 7 ? true : undefined;
+      },
+      10_000,
+    );
+  });
+
+  test('a pod reaches itself through its own service', async () => {
+    const ips = await created('self', 'internalTrafficPolicy: Local');
+    for (const ip of ips) {
+      const answer = await cluster.exec('pod/default/web-1', 'curl', '-s', '-m', '2', at(ip, 80));
+      assert.match(answer.stdout, /web-1/, ip);
+    }
+  });
+});
