@@ -12,7 +12,8 @@ const node = join(root, 'node_modules/node/bin/node');
 interface Entry {
   readonly bundle: string;
   readonly source: string;
-  readonly launcher: string;
+  /** Name in build/bin; without one it is not a program of its own. */
+  readonly launcher?: string;
   /** Bundled code that starts once a pod: no source map is read, no banner. */
   readonly small?: boolean;
 }
@@ -20,6 +21,7 @@ interface Entry {
 const entries: readonly Entry[] = [
   { bundle: 'agent', source: 'packages/agent/src/bin/agent.ts', launcher: 'ciliate-agent' },
   { bundle: 'operator', source: 'packages/agent/src/bin/operator.ts', launcher: 'ciliate-operator' },
+  { bundle: 'event-worker', source: 'packages/datapath/src/event-worker.ts' },
   { bundle: 'cni', source: 'packages/agent/src/bin/cni.ts', launcher: 'ciliate-cni', small: true },
   { bundle: 'cli', source: 'packages/cli/src/main.ts', launcher: 'ciliate' },
   { bundle: 'apiserver', source: 'packages/sandbox/src/bin/apiserver.ts', launcher: 'ciliate-sandbox-apiserver' },
@@ -63,6 +65,7 @@ async function bundle(entry: Entry): Promise<string> {
     logLevel: 'warning',
     legalComments: 'none',
   });
+  if (entry.launcher === undefined) return `${entry.bundle}.mjs`;
   replaceFile(
     join(root, 'build/bin', entry.launcher),
     `#!/bin/sh\nexec ${quote(node)} ${entry.small === true ? '' : '--enable-source-maps '}${quote(target)} "$@"\n`,

@@ -176,6 +176,13 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct events_lost);
+} events_lost SEC(".maps");
+
 /* What the programs tell each other at run time; user space may read it. One entry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -152,8 +152,10 @@ subprogram send_verdict(struct __sk_buff *skb, const struct endpoint_entry *ep, 
 	if (!ep || !v)
 		return 0;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event)
+	if (!event) {
+		lose_event();
 		return 0;
+	}
 	__builtin_memset(&event->header, 0, sizeof(event->header));
 	ingress = v->direction == POLICY_INGRESS;
 	event->header.type = EVENT_POLICY_VERDICT;

@@ -25,13 +25,25 @@ static __always_inline void count(struct __sk_buff *skb, __u8 reason, __u8 direc
 	}
 }
 
+/* To be called when the ring buffer has no room for a record. */
+static __always_inline void lose_event(void)
+{
+	__u32 zero = 0;
+	struct events_lost *lost = bpf_map_lookup_elem(&events_lost, &zero);
+
+	if (lost)
+		lost->count += 1;
+}
+
 subprogram send_drop_event(struct __sk_buff *skb, __u8 reason, __u8 source, __u32 identity)
 {
 	struct drop_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	__u32 captured = skb->len;
 
-	if (!event)
+	if (!event) {
+		lose_event();
 		return 0;
+	}
 	__builtin_memset(&event->header, 0, sizeof(event->header));
 	event->header.type = EVENT_DROP;
 	event->header.subtype = reason;

@@ -419,6 +419,11 @@ enum verdict_action { VERDICT_ALLOW = 0, VERDICT_DENY = 1, VERDICT_AUDIT = 2 };
 
 enum event_type { EVENT_DROP = 1, EVENT_TRACE = 4, EVENT_POLICY_VERDICT = 9, EVENT_DEBUG = 2, EVENT_TRACE_SOCK = 11 };
 
+/* Of each CPU: records that found no room in the ring buffer. */
+struct events_lost {
+	__u64 count;
+};
+
 /* Head of every record in the ring buffer; captured bytes of the packet follow, from its Ethernet header. */
 struct event_header {
 	__u8 type;    /* enum event_type */

@@ -81,7 +81,7 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       noBackendDrop: options['bpf-lb-no-backend'] === 'drop',
       externalClusterIP: options['bpf-lb-external-clusterip'],
     },
-    error => log.warn('garbage collection failed', { error: describe(error) }),
+    error => log.warn('the datapath has a problem', { error: describe(error) }),
   );
   log.info('datapath loaded', { adopted: datapath.adopted, device: direct.name, mtu: deviceMtu });
   const config = nodeConfig(options, direct.name, routeMtu);
@@ -225,6 +225,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     endpoints: () => maps.endpoints.entries(),
     metrics: () => maps.metrics.entries(),
     subscribe: listener => datapath.events.subscribe(listener),
+    lostEvents: () => datapath.events.lost,
   };
 }
 

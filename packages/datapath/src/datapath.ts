@@ -228,7 +228,12 @@ export class Datapath {
       attachBase(attacher, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
       const maps = openMaps(pins, options);
-      const events = new EventStream(openPin(pins.map('events')));
+      const losses = new KernelPerCpuMap(openPin(pins.map('events_lost')), mapSpecs.events_lost);
+      const events = new EventStream({
+        ringFd: openPin(pins.map('events')),
+        kernelLost: () => (losses.lookup(0) ?? []).reduce((sum, { count }) => sum + Number(count), 0),
+        onError,
+      });
       return new Datapath({
         options,
         pins,

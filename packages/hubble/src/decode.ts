@@ -18,6 +18,11 @@ const types: Readonly<Record<number, MonitorEvent['type']>> = {
   [EventType.EVENT_TRACE_SOCK]: 'trace-sock',
 };
 
+/** Numbers of enum event_type, by the names that `monitor` uses. */
+export function eventTypeNumbers(names: readonly string[]): readonly number[] {
+  return Object.entries(types).flatMap(([number, name]) => (names.includes(name) ? [Number(number)] : []));
+}
+
 /** Names that differ from the words of the constant. */
 const reasonTexts: Readonly<Record<number, string>> = {
   [DropReason.REASON_FORWARDED]: 'Forwarded',

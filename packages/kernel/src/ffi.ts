@@ -81,6 +81,11 @@ export const c = {
     fd: number,
     offset: number,
   ) => Pointer,
+  poll: libc.func('int poll(_Inout_ void *fds, ulong count, int timeout)') as (
+    fds: Uint8Array,
+    count: number,
+    timeout: number,
+  ) => number,
   munmap: libc.func('int munmap(void *address, size_t length)') as (address: Pointer, length: number) => number,
 };
 

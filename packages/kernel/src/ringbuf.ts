@@ -1,18 +1,15 @@
-/**
- * A BPF ring buffer, read in place (Documentation/bpf/ringbuf.rst): a consumer page that we write, a producer page and the data
- * twice in a row, so that a record never wraps. A record is a 4-byte length with two flag bits, 4 bytes of the kernel's, the data.
- */
+/** A BPF ring buffer map in this process's memory: a page that we write, a page that the kernel writes, the data twice. */
 import { syscallError } from './errors.ts';
 import { c, errno, type Pointer, viewMemory } from './ffi.ts';
 import { mapInfo } from './info.ts';
+import { RingReader } from './ring-reader.ts';
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const pageSize = 4096;
-const busyBit = 0x80000000;
-const discardBit = 0x40000000;
 const failed = 0xffffffffffffffffn;
+const POLLIN = 1;
 
 function map(fd: number, length: number, protection: number, offset: number): Pointer {
   const address = c.mmap(null, length, protection, MAP_SHARED, fd, offset);
@@ -21,53 +18,51 @@ function map(fd: number, length: number, protection: number, offset: number): Po
 }
 
 export class RingBuffer {
-  readonly #size: number;
-  readonly #consumer: BigUint64Array;
-  readonly #producer: BigUint64Array;
-  readonly #data: Uint8Array;
-  readonly #view: DataView;
+  readonly #fd: number;
+  readonly #reader: RingReader;
   readonly #mappings: readonly (readonly [Pointer, number])[];
 
   constructor(fd: number) {
-    this.#size = mapInfo(fd).maxEntries;
+    this.#fd = fd;
+    const size = mapInfo(fd).maxEntries;
     const consumer = map(fd, pageSize, PROT_READ | PROT_WRITE, 0);
-    const length = pageSize + 2 * this.#size;
+    const length = pageSize + 2 * size;
     const producer = map(fd, length, PROT_READ, pageSize);
     this.#mappings = [
       [consumer, pageSize],
       [producer, length],
     ];
-    this.#consumer = new BigUint64Array(viewMemory(consumer, 8));
     const shared = viewMemory(producer, length);
-    this.#producer = new BigUint64Array(shared, 0, 1);
-    this.#data = new Uint8Array(shared, pageSize);
-    this.#view = new DataView(shared, pageSize);
+    this.#reader = new RingReader({
+      consumer: new BigUint64Array(viewMemory(consumer, 8)),
+      producer: new BigUint64Array(shared, 0, 1),
+      data: new Uint8Array(shared, pageSize),
+    });
+  }
+
+  get overwritten(): number {
+    return this.#reader.overwritten;
   }
 
   /** Passes over what is there. */
   skip(): void {
-    this.read(() => undefined);
+    this.#reader.skip();
   }
 
-  /** Hands every finished record to `consume`; the bytes are valid during the call alone. Returns how many. */
-  read(consume: (record: Uint8Array) => void): number {
-    let position = this.#consumer[0] ?? 0n;
-    let records = 0;
-    while (position < (this.#producer[0] ?? 0n)) {
-      const offset = Number(position % BigInt(this.#size));
-      const head = this.#view.getUint32(offset, true);
-      if ((head & busyBit) !== 0) break;
-      const length = head & ~discardBit;
-      if ((head & discardBit) === 0) {
-        consume(this.#data.subarray(offset + 8, offset + 8 + length));
-        records += 1;
-      }
-      position += BigInt((length + 8 + 7) & ~7);
-      this.#consumer[0] = position;
-    }
-    return records;
+  /** RingReader.read */
+  read(consume: (record: Uint8Array) => void, limit?: number): number {
+    return this.#reader.read(consume, limit);
   }
 
+  /** Blocks the thread until there is a record, at most `timeout` milliseconds. */
+  wait(timeout: number): void {
+    const fds = Buffer.alloc(8); // struct pollfd: fd, events, revents
+    fds.writeInt32LE(this.#fd, 0);
+    fds.writeInt16LE(POLLIN, 4);
+    c.poll(fds, 1, timeout);
+  }
+
+  /** Records that were handed out must not be touched any more. */
   close(): void {
     for (const [address, length] of this.#mappings) c.munmap(address, length);
   }

@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '146f651b8af0b674';
+export const abiHash = '42d091411a291d5a';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -811,6 +811,26 @@ export const metricsEntryCodec: Codec<MetricsEntry> = {
 
 export const encodeMetricsEntry = (value: MetricsEntry): Uint8Array => encode(metricsEntryCodec, value);
 export const decodeMetricsEntry = (bytes: Uint8Array): MetricsEntry => decode(metricsEntryCodec, bytes);
+
+/** struct events_lost, 8 bytes. */
+export interface EventsLost {
+  readonly count: bigint;
+}
+
+export const eventsLostCodec: Codec<EventsLost> = {
+  name: 'events_lost',
+  size: 8,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 8);
+    setU64(target, offset + 0, value.count);
+  },
+  read: (source, offset) => ({
+    count: getU64(source, offset + 0),
+  }),
+};
+
+export const encodeEventsLost = (value: EventsLost): Uint8Array => encode(eventsLostCodec, value);
+export const decodeEventsLost = (bytes: Uint8Array): EventsLost => decode(eventsLostCodec, bytes);
 
 /** struct datapath_state, 8 bytes. */
 export interface DatapathState {

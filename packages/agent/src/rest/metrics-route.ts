@@ -82,6 +82,9 @@ function families(context: AgentContext): readonly Family[] {
           map.entries === undefined ? [] : [{ labels: { map_name: map.name }, value: map.entries / map.size }],
         ),
     ),
+    counter('hubble_lost_events_total', 'Events that found no room in the ring buffer while somebody listened', [
+      { labels: { source: 'perf_event_ring_buffer' }, value: datapath.lostEvents() },
+    ]),
     gauge('cilium_controllers_failing', 'Controllers whose last run failed', [
       { value: controllers.filter(item => item.consecutiveFailures > 0).length },
     ]),

@@ -1,5 +1,5 @@
 /** GET /v1/ciliate/monitor: events as NDJSON until the client goes away. */
-import { decodeEvent } from '@ciliate/hubble';
+import { decodeEvent, eventTypeNumbers } from '@ciliate/hubble';
 import { type MonitorEvent, restPaths } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
 import { RestFailure, type Route } from './router.ts';
@@ -23,13 +23,18 @@ export function monitorRoute(context: AgentContext): Route {
         contentType: 'application/x-ndjson',
         stream: (write, signal) =>
           new Promise<void>(resolve => {
+            const writeEvent = (event: MonitorEvent): void => {
+              write(`${JSON.stringify(event)}\n`);
+            };
             const send = (event: MonitorEvent | undefined): void => {
-              if (event !== undefined && fits(event)) write(`${JSON.stringify(event)}\n`);
+              if (event !== undefined && fits(event)) writeEvent(event);
             };
             const unsubscribe = context.datapath.subscribe({
+              ...(wanted === undefined ? {} : { types: eventTypeNumbers([...wanted]) }),
               record: bytes => send(decodeEvent(bytes, options)),
+              // Told whatever was asked for: what is missing may have been of any type.
               lost: lost =>
-                send({ type: 'lost', time: new Date().toISOString(), summary: `${lost} events lost`, lost }),
+                writeEvent({ type: 'lost', time: new Date().toISOString(), summary: `${lost} events lost`, lost }),
             });
             signal.addEventListener('abort', () => {
               unsubscribe();

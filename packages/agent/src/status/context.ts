@@ -14,6 +14,7 @@ import type {
   NatEntry,
   NatKey,
 } from '@ciliate/abi';
+import type { EventListener } from '@ciliate/datapath';
 import type { Address, Tables } from '@ciliate/model';
 import type { BpfMapStatus, ClusterHealth } from '@ciliate/protocol';
 import type { ReflectorHealth } from '@ciliate/sources';
@@ -37,8 +38,10 @@ export interface DatapathView {
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;
-  /** Records of the ring buffer until `unsubscribe`; `lost` is a running total. */
-  readonly subscribe: (listener: { record: (bytes: Uint8Array) => void; lost: (count: number) => void }) => () => void;
+  /** Records of the ring buffer, until the returned function is called. */
+  readonly subscribe: (listener: EventListener) => () => void;
+  /** Events lost since the agent started, while somebody listened. */
+  readonly lostEvents: () => number;
 }
 
 export interface AgentContext {
