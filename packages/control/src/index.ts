@@ -17,6 +17,7 @@ export * from './policy/lookup.ts';
 export * from './policy/peers.ts';
 export * from './policy/policy-compiler.ts';
 export * from './policy/policy-controller.ts';
+export * from './policy/policy-diff.ts';
 export * from './policy/policy-test.ts';
 export * from './policy/port-prefixes.ts';
 export * from './policy/restore-policy.ts';

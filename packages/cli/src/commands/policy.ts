@@ -1,6 +1,7 @@
 /** `ciliate policy …`: policies explained, tested and compared, without a cluster or on one. */
 import { type Command, Option } from 'commander';
 import { createContext, type GlobalOptions } from '../context.ts';
+import { type DiffFlags, diffPolicies } from '../policy/diff.ts';
 import { type ExplainFlags, explainOffline } from '../policy/explain.ts';
 import { addSceneOptions } from '../policy/options.ts';
 import { type TestFlags, testPolicies } from '../policy/test.ts';
@@ -9,6 +10,7 @@ import { type TestFlags, testPolicies } from '../policy/test.ts';
 export function addPolicyTools(group: Command): void {
   addExplain(group);
   addTest(group);
+  addDiff(group);
 }
 
 function addExplain(group: Command): void {
@@ -37,5 +39,18 @@ function addTest(group: Command): void {
       .option('--junit <file>', 'write the results there as JUnit XML'),
   ).action((files: readonly string[], flags: TestFlags, command: Command) => {
     testPolicies(files, flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
+  });
+}
+
+function addDiff(group: Command): void {
+  addSceneOptions(
+    group
+      .command('diff')
+      .description('What new policies (-f) would change: pairs, recorded flows, ways to the node; by which rule')
+      .option('--base <path...>', 'what is there: pods, workloads, namespaces, policies')
+      .option('--flows <file>', "recorded flows: lines of 'ciliate monitor -o json'")
+      .option('--apiserver-port <port>', 'of the API server, for lock-outs', '6443'),
+  ).action((flags: DiffFlags, command: Command) => {
+    diffPolicies(flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
   });
 }

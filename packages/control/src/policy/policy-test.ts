@@ -150,26 +150,35 @@ function isAsked({ name }: Somebody): boolean {
 
 /** Ports at which a verdict can change, and one that nobody names. */
 function probePorts(scene: PolicyScene, all: readonly Read[]): readonly PortNumber[] {
+  const expected = all.flatMap(({ expectation, to }) =>
+    expectation.ports.flatMap(text => to.flatMap(who => portsCalled(text, who))),
+  );
   const found = new Map<string, PortNumber>();
-  const add = (protocol: number, port: number) => {
-    if (port > 0 && port <= 65_535) found.set(`${protocol}/${port}`, { protocol, port });
-  };
-  const unnamed = 33_333;
-  for (const protocol of [6, 17]) add(protocol, unnamed);
-  for (const { expectation, to } of all) {
-    for (const text of expectation.ports)
-      for (const who of to) for (const one of portsCalled(text, who)) add(one.protocol, one.port);
-  }
+  for (const one of [...portsOfPolicies(scene), ...expected]) found.set(`${one.protocol}/${one.port}`, one);
+  return [...found.values()];
+}
+
+/** Stands for every port that nobody names. */
+export const unnamedPort = 33_333;
+
+/** Ports that policies and pods name, those around ranges, and one that nobody names; TCP and UDP. */
+export function portsOfPolicies(scene: PolicyScene): readonly PortNumber[] {
+  const found = [6, 17].map(protocol => ({ protocol, port: unnamedPort }));
   for (const { namedPorts } of scene.input.pods) {
-    for (const [key, numbers] of namedPorts) for (const port of numbers) add(Number(key.split('/')[0]), port);
+    for (const [key, numbers] of namedPorts) {
+      for (const port of numbers) found.push({ protocol: Number(key.split('/')[0]), port });
+    }
   }
   const rules = scene.input.policies.flatMap(policy => policy.rules).flatMap(rule => [...rule.ingress, ...rule.egress]);
   for (const { protocol, port, endPort } of rules.flatMap(rule => rule.ports ?? [])) {
-    if (typeof port === 'string' || protocol === 1 || protocol === 58) continue;
-    for (const number of [port, Math.max(port, endPort), endPort === 0 ? 0 : endPort + 1])
-      add(protocol === 0 ? 6 : protocol, number);
+    if (typeof port === 'string') continue;
+    const isIcmp = protocol === 1 || protocol === 58;
+    const numbers = endPort === 0 ? [port] : [port, endPort, endPort + 1];
+    for (const number of numbers) {
+      if (number > 0 || isIcmp) found.push({ protocol: protocol === 0 ? 6 : protocol, port: number });
+    }
   }
-  return [...found.values()];
+  return found.filter(({ port }) => port <= 65_535);
 }
 
 /** An address of each block that policies name: what they let in is to be seen. */

@@ -135,7 +135,7 @@ export class PolicyScene {
     if (!this.isJudged(direction, subject)) return open;
     const answer = this.#of(subject).lookup.ask({
       direction: direction === 'ingress' ? 0 : 1,
-      identity: peer.identity,
+      identity: this.#identityOf(peer),
       classIdentity: this.classOf(peer),
       protocol,
       port,
@@ -154,6 +154,11 @@ export class PolicyScene {
   classOf({ addresses }: Somebody): number {
     const [address] = addresses;
     return address === undefined ? 0 : (longest(this.#blocks, 'class', address)?.id ?? 0);
+  }
+
+  /** Numbers of blocks are each scene's own. */
+  #identityOf({ kind, identity, addresses: [address] }: Somebody): number {
+    return kind === 'outside' && address !== undefined ? this.outside(address).identity : identity;
   }
 
   #of(subject: Somebody): Compiled {
