@@ -4,6 +4,7 @@ import * as bpf from './commands/bpf.ts';
 import * as lists from './commands/lists.ts';
 import { monitor } from './commands/monitor.ts';
 import { addPolicyTools } from './commands/policy.ts';
+import { bpfPolicyList, policyGet, policySelectors } from './commands/policy-lists.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
 import { status } from './commands/status.ts';
 import { completionScript } from './completion.ts';
@@ -55,6 +56,40 @@ function addBpf(program: Command): void {
   for (const [name, description, action] of maps) {
     addList(group.command(name).description(description), 'list', description, action);
   }
+  addBpfPolicy(group);
+}
+
+/** What policies this node has; tools that need no agent are in the same group. */
+function addPolicyLists(policy: Command): void {
+  policy
+    .command('get [name]')
+    .description('Policies as this node has read them, with the revision of what it enforces')
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      policyGet(createContext(command.optsWithGlobals<GlobalOptions>()), name),
+    );
+  policy
+    .command('selectors')
+    .description('Selectors of policies, and the identities that each stands for now')
+    .action((_options: unknown, command: Command) =>
+      policySelectors(createContext(command.optsWithGlobals<GlobalOptions>())),
+    );
+}
+
+function addBpfPolicy(bpfGroup: Command): void {
+  const description = 'Policy maps: who may do what, by which rule, and how many flows it decided';
+  bpfGroup
+    .command('policy')
+    .description(description)
+    .command('list [endpoint]')
+    .aliases(['ls', 'get'])
+    .description(`${description}; endpoint: an ID, 'host', 'pod-name:ns/name' …`)
+    .option('--all', 'every policy map of the node, as without an endpoint')
+    .action((endpoint: string | undefined, options: { readonly all?: boolean }, command: Command) =>
+      bpfPolicyList(
+        createContext(command.optsWithGlobals<GlobalOptions>()),
+        options.all === true ? undefined : endpoint,
+      ),
+    );
 }
 
 function addMonitor(program: Command): void {
@@ -104,7 +139,9 @@ export function createProgram(version: string): Command {
   addLists(program);
   addBpf(program);
   addMonitor(program);
-  addPolicyTools(program.command('policy').description('Policies: what they say, and why'));
+  const policy = program.command('policy').description('Policies: what they say, and why');
+  addPolicyTools(policy);
+  addPolicyLists(policy);
   addSandboxCommands(program);
   program
     .command('completion <shell>')

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DropReason, EventType, encodeEventHeader, VerdictSource } from '@ciliate/abi';
+import {
+  DropReason,
+  EventType,
+  encodeEventHeader,
+  encodePolicyVerdict,
+  PolicyDirection,
+  VerdictAction,
+  VerdictMatch,
+  VerdictSource,
+} from '@ciliate/abi';
 import { decodeEvent } from './decode.ts';
 import { decodePacket, packetText } from './packet.ts';
 
@@ -52,6 +61,59 @@ test('a drop event names reason, program and flow', () => {
   assert.equal(event?.time, '1970-01-01T00:00:05.000Z');
   assert.match(event?.summary ?? '', /from_container .*identity 300->2: 10\.0\.0\.1:31337 -> 10\.0\.0\.2:80 tcp SYN/);
   assert.equal(event?.data?.length, packet.length * 2);
+});
+
+test('a policy verdict names the rule, and its packet is read behind it', () => {
+  const packet = bytes(ipv4Tcp);
+  const header = encodeEventHeader({
+    type: EventType.EVENT_POLICY_VERDICT,
+    subtype: VerdictAction.VERDICT_DENY,
+    source: 0,
+    family: 4,
+    hash: 0,
+    timestamp: 0n,
+    packetLength: packet.length,
+    captured: packet.length,
+    srcIdentity: 300,
+    dstIdentity: 400,
+    ifindex: 7,
+    endpointId: 12,
+    line: 0,
+  });
+  const about = {
+    ruleId: 9,
+    peerIdentity: 300,
+    dport: 80,
+    proto: 6,
+    direction: PolicyDirection.POLICY_INGRESS,
+    log: 0,
+  };
+  const record = (action: number, match: number): Uint8Array =>
+    Buffer.concat([header, encodePolicyVerdict({ ...about, action, match }), packet]);
+  const ruleText = (id: number): string | undefined =>
+    id === 9 ? 'NetworkPolicy shop/web, spec.ingress[0]' : undefined;
+  const event = decodeEvent(record(VerdictAction.VERDICT_DENY, VerdictMatch.MATCH_PEER), { bootTime: 0, ruleText });
+  assert.equal(event?.type, 'policy-verdict');
+  assert.deepEqual(event?.verdict, {
+    action: 'deny',
+    direction: 'ingress',
+    peerIdentity: 300,
+    protocol: 'TCP',
+    port: 80,
+    match: 'peer',
+    ruleId: 9,
+    rule: 'NetworkPolicy shop/web, spec.ingress[0]',
+    log: false,
+  });
+  assert.match(
+    event?.summary ?? '',
+    /ingress deny by NetworkPolicy shop\/web, spec\.ingress\[0\] \(rule 9, for peer\), endpoint 12, .*10\.0\.0\.1:31337 -> 10\.0\.0\.2:80 tcp SYN/,
+  );
+  const locked = decodeEvent(record(VerdictAction.VERDICT_DENY, VerdictMatch.MATCH_NONE), { bootTime: 0 });
+  assert.match(locked?.summary ?? '', /ingress deny: no policy in force yet/);
+  for (let length = 0; length < record(1, 1).length; length += 1) {
+    decodeEvent(record(1, 1).subarray(0, length), { bootTime: 0 });
+  }
 });
 
 test('a record shorter than its header is no event', () => {

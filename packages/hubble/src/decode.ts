@@ -2,13 +2,18 @@
 import {
   DropReason,
   decodeEventHeader,
+  decodePolicyVerdict,
   type EventHeader,
   EventType,
   eventHeaderCodec,
+  PolicyDirection,
+  policyVerdictCodec,
+  VerdictAction,
+  VerdictMatch,
   VerdictSource,
 } from '@ciliate/abi';
-import type { MonitorEvent } from '@ciliate/protocol';
-import { decodePacket, packetText } from './packet.ts';
+import type { MonitorEvent, PolicyVerdictEvent } from '@ciliate/protocol';
+import { decodePacket, packetText, protocolName } from './packet.ts';
 
 const types: Readonly<Record<number, MonitorEvent['type']>> = {
   [EventType.EVENT_DROP]: 'drop',
@@ -84,15 +89,19 @@ export interface DecodeOptions {
   readonly bootTime: number;
   /** Add the captured bytes in hexadecimal. */
   readonly hex?: boolean;
+  /** What a rule id stands for, in words; undefined when it is not known. */
+  readonly ruleText?: (id: number) => string | undefined;
 }
 
 /** Undefined for a record shorter than its header. */
 export function decodeEvent(record: Uint8Array, options: DecodeOptions): MonitorEvent | undefined {
   if (record.length < eventHeaderCodec.size) return undefined;
   const header = decodeEventHeader(record);
-  const captured = record.subarray(eventHeaderCodec.size, eventHeaderCodec.size + header.captured);
-  const packet = decodePacket(captured);
   const type = types[header.type] ?? 'debug';
+  const verdict = type === 'policy-verdict' ? readVerdict(record, options) : undefined;
+  const start = eventHeaderCodec.size + (type === 'policy-verdict' ? policyVerdictCodec.size : 0);
+  const captured = record.subarray(start, start + header.captured);
+  const packet = decodePacket(captured);
   const reasonName = type === 'drop' ? dropReasonName(header.subtype) : undefined;
   const event: Omit<MonitorEvent, 'summary'> = {
     type,
@@ -109,9 +118,46 @@ export function decodeEvent(record: Uint8Array, options: DecodeOptions): Monitor
     hash: `0x${header.hash.toString(16)}`,
     length: header.packetLength,
     packet,
+    ...(verdict === undefined ? {} : { verdict }),
     ...(options.hex === true ? { data: Buffer.from(captured).toString('hex') } : {}),
   };
   return { ...event, summary: summaryOf(event, header) };
+}
+
+const actions: Readonly<Record<number, PolicyVerdictEvent['action']>> = {
+  [VerdictAction.VERDICT_ALLOW]: 'allow',
+  [VerdictAction.VERDICT_DENY]: 'deny',
+  [VerdictAction.VERDICT_AUDIT]: 'audit',
+};
+const matches: Readonly<Record<number, PolicyVerdictEvent['match']>> = {
+  [VerdictMatch.MATCH_PEER]: 'peer',
+  [VerdictMatch.MATCH_CLASS]: 'block',
+  [VerdictMatch.MATCH_ANY]: 'everybody',
+};
+
+/** struct policy_verdict stands between header and packet; undefined when the record ends before. */
+function readVerdict(record: Uint8Array, { ruleText }: DecodeOptions): PolicyVerdictEvent | undefined {
+  const bytes = record.subarray(eventHeaderCodec.size, eventHeaderCodec.size + policyVerdictCodec.size);
+  if (bytes.length < policyVerdictCodec.size) return undefined;
+  const verdict = decodePolicyVerdict(bytes);
+  return {
+    action: actions[verdict.action] ?? 'deny',
+    direction: verdict.direction === PolicyDirection.POLICY_INGRESS ? 'ingress' : 'egress',
+    peerIdentity: verdict.peerIdentity,
+    protocol: protocolName(verdict.proto),
+    port: verdict.dport,
+    match: matches[verdict.match] ?? 'none',
+    ruleId: verdict.ruleId,
+    rule: ruleText?.(verdict.ruleId) ?? '',
+    log: verdict.log !== 0,
+  };
+}
+
+function verdictText({ action, direction, match, ruleId, rule }: PolicyVerdictEvent): string {
+  // No entry was asked: the direction is free, or the endpoint is locked down.
+  if (match === 'none')
+    return `${direction} ${action}: ${action === 'allow' ? 'not isolated' : 'no policy in force yet'}`;
+  return `${direction} ${action} by ${rule === '' ? 'a rule that has gone' : rule} (rule ${ruleId}, for ${match})`;
 }
 
 function summaryOf(event: Omit<MonitorEvent, 'summary'>, header: EventHeader): string {
@@ -119,6 +165,9 @@ function summaryOf(event: Omit<MonitorEvent, 'summary'>, header: EventHeader): s
   const identities = `identity ${header.srcIdentity}->${header.dstIdentity}`;
   if (event.type === 'drop') {
     return `xx drop (${event.reasonName}) ${event.program} flow ${event.hash} to endpoint ${header.endpointId}, ifindex ${header.ifindex}, line ${header.line}, ${identities}: ${flow}`;
+  }
+  if (event.verdict !== undefined) {
+    return `Policy verdict: ${verdictText(event.verdict)}, endpoint ${header.endpointId}, ${identities}, flow ${event.hash}: ${flow}`;
   }
   return `-> ${event.type} ${event.program} flow ${event.hash}, endpoint ${header.endpointId}, ifindex ${header.ifindex}, ${identities}: ${flow}`;
 }

@@ -1,4 +1,5 @@
 /** Our additions under /v1/ciliate: map dumps, events, drops, raw tables. Ports are in host order, addresses canonical text. */
+import type { PolicyVerdictEvent } from './policy.ts';
 
 export interface LbDumpEntry {
   /** '10.96.0.1:443/TCP', IPv6 in brackets. */
@@ -60,6 +61,9 @@ export interface EndpointDumpEntry {
   readonly identity: number;
   readonly mac: string;
   readonly nodeMac: string;
+  /** Number of its policy map; 0: it is not judged. */
+  readonly policyGroup: number;
+  readonly policyRevision: number;
   readonly flags: readonly string[];
 }
 
@@ -91,6 +95,8 @@ export interface MonitorEvent {
   readonly hash?: string;
   readonly length?: number;
   readonly packet?: DecodedPacket;
+  /** type 'policy-verdict'. */
+  readonly verdict?: PolicyVerdictEvent;
   /** Captured bytes, hexadecimal; only when asked for. */
   readonly data?: string;
   /** type 'lost': records that the ring buffer could not take since the last event. */

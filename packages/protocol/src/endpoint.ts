@@ -12,6 +12,16 @@ export interface EndpointIdentity {
   readonly labelsSHA256?: string;
 }
 
+export interface EndpointPolicy {
+  /** Directions that are judged; 'audit-…': what would be denied is reported and let through. */
+  readonly 'policy-enabled': PolicyEnabled;
+  readonly 'policy-revision': number;
+  /** Number of its policy map; 0: none. */
+  readonly 'policy-group': number;
+}
+
+export type PolicyEnabled = 'none' | 'ingress' | 'egress' | 'both' | 'audit-ingress' | 'audit-egress' | 'audit-both';
+
 export interface EndpointStatus {
   readonly state: 'creating' | 'waiting-for-identity' | 'ready' | 'disconnecting' | 'invalid' | 'regenerating';
   readonly identity: EndpointIdentity;
@@ -34,8 +44,10 @@ export interface EndpointStatus {
     readonly 'pod-name': string;
   };
   readonly policy: {
-    readonly realized: { readonly 'policy-enabled': 'none' | 'ingress' | 'egress' | 'both' };
-    readonly spec: { readonly 'policy-enabled': 'none' | 'ingress' | 'egress' | 'both' };
+    /** What the kernel enforces. */
+    readonly realized: EndpointPolicy;
+    /** What policies ask for. */
+    readonly spec: EndpointPolicy;
   };
   readonly health: { readonly overallHealth: 'OK' | 'Bootstrap' | 'Pending' | 'Warning' | 'Failure' | 'Disabled' };
   readonly log: readonly {

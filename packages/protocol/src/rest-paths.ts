@@ -8,6 +8,8 @@ export const restPaths = {
   identities: '/v1/identity',
   identity: (id: string): string => `/v1/identity/${encodeURIComponent(id)}`,
   ips: '/v1/ip',
+  policy: '/v1/policy',
+  policySelectors: '/v1/policy/selectors',
   services: '/v1/service',
   service: (id: string): string => `/v1/service/${encodeURIComponent(id)}`,
   nodes: '/v1/cluster/nodes',
@@ -20,13 +22,13 @@ export const restPaths = {
   drops: '/v1/ciliate/drops',
   /** NDJSON, one MonitorEvent a line. Query: type=drop,trace…; related-to=<endpoint id>; hex=true. */
   monitor: '/v1/ciliate/monitor',
-  /** name: lb, ct, nat, ipcache, endpoint. */
+  /** name: lb, ct, nat, ipcache, endpoint, metrics, policy. */
   bpf: (name: BpfDumpName): string => `/v1/ciliate/bpf/${name}`,
   tables: '/v1/ciliate/tables',
   table: (name: string): string => `/v1/ciliate/tables/${encodeURIComponent(name)}`,
 } as const;
 
-export type BpfDumpName = 'lb' | 'ct' | 'nat' | 'ipcache' | 'endpoint' | 'metrics';
+export type BpfDumpName = 'lb' | 'ct' | 'nat' | 'ipcache' | 'endpoint' | 'metrics' | 'policy';
 
 /** Body of every response that is not 2xx. */
 export interface RestError {

@@ -144,6 +144,8 @@ export function dumpEndpoints(entries: Entries<EndpointKey, EndpointEntry>): rea
       identity: value.identity,
       mac: mac(value.mac),
       nodeMac: mac(value.nodeMac),
+      policyGroup: value.policyGroup,
+      policyRevision: value.policyRevision,
       flags: flagNames(value.flags, EndpointFlags, 'ENDPOINT_'),
     }),
   );

@@ -1,6 +1,7 @@
 /** Rows as the REST API's endpoints, services and addresses. */
 import {
   addressFromBytes,
+  type EndpointMapRow,
   type EndpointRow,
   type FrontendRow,
   type IdentityRow,
@@ -12,11 +13,15 @@ import {
   type Tables,
 } from '@ciliate/model';
 import type { Endpoint, Identity, IpListEntry, Service, ServiceSpec } from '@ciliate/protocol';
+import { isLockedDown, policyEnabled, wantedPolicy } from './policy-json.ts';
 
-export function endpointJson(row: EndpointRow): Endpoint {
+/** `audit`: every denial of this node is only reported. */
+export function endpointJson(row: EndpointRow, tables: Tables, audit: boolean): Endpoint {
   const ipv4 = row.addresses.find(isIPv4);
   const ipv6 = row.addresses.find(address => !isIPv4(address));
   const labels = labelList(row.labels);
+  const entry = entryOf(row, tables);
+  const flags = entry?.value.flags ?? 0;
   return {
     id: row.id,
     spec: {},
@@ -40,11 +45,22 @@ export function endpointJson(row: EndpointRow): Endpoint {
         'k8s-uid': row.podUid,
         'pod-name': row.podName === '' ? '' : `${row.podNamespace}/${row.podName}`,
       },
-      policy: { realized: { 'policy-enabled': 'none' }, spec: { 'policy-enabled': 'none' } },
-      health: { overallHealth: row.state === 'ready' ? 'OK' : 'Bootstrap' },
+      policy: {
+        realized: {
+          'policy-enabled': policyEnabled(flags),
+          'policy-revision': entry?.value.policyRevision ?? 0,
+          'policy-group': entry?.value.policyGroup ?? 0,
+        },
+        spec: wantedPolicy(row, tables, audit),
+      },
+      health: { overallHealth: row.state !== 'ready' ? 'Bootstrap' : isLockedDown(flags) ? 'Failure' : 'OK' },
       log: [],
     },
   };
+}
+
+function entryOf(row: EndpointRow, { endpointMapRows }: Tables): EndpointMapRow | undefined {
+  return endpointMapRows.get(row.addresses[0] ?? '');
 }
 
 export const identityJson = (row: IdentityRow): Identity => ({ id: row.id, labels: labelList(row.labels) });

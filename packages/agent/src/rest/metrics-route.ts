@@ -2,6 +2,7 @@
 import { restPaths } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
 import { dumpMetrics } from './bpf-dumps.ts';
+import { allPolicies, policyEnabled, policyRevision } from './policy-json.ts';
 import type { Route } from './router.ts';
 
 interface Sample {
@@ -35,7 +36,17 @@ function families(context: AgentContext): readonly Family[] {
   return [
     gauge('cilium_version', 'Version of the agent', [{ labels: { version: context.version }, value: 1 }]),
     gauge('cilium_endpoint', 'Endpoints of this node', [{ value: tables.endpoints.size }]),
-    gauge('cilium_identity', 'Identities in use', [{ value: tables.identities.size }]),
+    gauge(
+      'cilium_endpoint_state',
+      'Endpoints by state',
+      countBy(tables.endpoints.all(), row => row.state, 'endpoint_state'),
+    ),
+    gauge('cilium_identity', 'Identities in use', [
+      { labels: { type: 'cluster_local' }, value: tables.identities.all().filter(row => !row.reserved).length },
+      { labels: { type: 'reserved' }, value: tables.identities.all().filter(row => row.reserved).length },
+      { labels: { type: 'node_local' }, value: tables.addressBlocks.size },
+    ]),
+    ...policyFamilies(context),
     gauge(
       'cilium_ip_addresses',
       'Allocated addresses',
@@ -103,6 +114,44 @@ function families(context: AgentContext): readonly Family[] {
       { value: process.memoryUsage.rss() },
     ]),
   ];
+}
+
+function policyFamilies({ tables }: AgentContext): readonly Family[] {
+  const enforced = tables.endpoints
+    .all()
+    .map(row => policyEnabled(tables.endpointMapRows.get(row.addresses[0] ?? '')?.value.flags ?? 0));
+  const statuses = ['none', 'ingress', 'egress', 'both', 'audit-ingress', 'audit-egress', 'audit-both'];
+  const policies = allPolicies(tables);
+  const groups = tables.policyGroups.all();
+  return [
+    gauge('cilium_policy', 'Policies of this node', [{ value: policies.length }]),
+    gauge('cilium_policy_max_revision', 'Highest revision of a policy map', [{ value: policyRevision(tables) }]),
+    gauge(
+      'cilium_policy_endpoint_enforcement_status',
+      'Endpoints by the directions that are enforced',
+      statuses.map(status => ({
+        labels: { enforcement: status },
+        value: enforced.filter(one => one === status).length,
+      })),
+    ),
+    gauge('ciliate_policy_refused', 'Policies that need what is not there, and are not enforced', [
+      { value: policies.filter(policy => policy.refused.length > 0).length },
+    ]),
+    gauge(
+      'ciliate_policy_groups',
+      'Policy maps, by what became of the last change',
+      countBy(groups, row => row.status.kind, 'status'),
+    ),
+    gauge('ciliate_policy_map_entries_max', 'Entries of the largest policy map', [
+      { value: groups.reduce((most, row) => Math.max(most, row.entries.length), 0) },
+    ]),
+  ];
+}
+
+function countBy<T>(items: readonly T[], of: (item: T) => string, label: string): readonly Sample[] {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(of(item), (counts.get(of(item)) ?? 0) + 1);
+  return [...counts].map(([key, value]) => ({ labels: { [label]: key }, value }));
 }
 
 const gauge = (name: string, help: string, samples: readonly Sample[]): Family => ({

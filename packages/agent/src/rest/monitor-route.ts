@@ -2,6 +2,7 @@
 import { decodeEvent, eventTypeNumbers } from '@ciliate/hubble';
 import { type MonitorEvent, restPaths } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
+import { ruleText } from './policy-json.ts';
 import { RestFailure, type Route } from './router.ts';
 
 const types: readonly MonitorEvent['type'][] = ['drop', 'trace', 'policy-verdict', 'debug', 'trace-sock', 'lost'];
@@ -16,6 +17,7 @@ export function monitorRoute(context: AgentContext): Route {
       const options = {
         bootTime: Date.now() - Number(process.hrtime.bigint() / 1_000_000n),
         hex: query.get('hex') === 'true',
+        ruleText: (id: number) => ruleText(context.tables, id),
       };
       const fits = (event: MonitorEvent): boolean =>
         (wanted === undefined || wanted.has(event.type)) && (related === null || String(event.endpointId) === related);

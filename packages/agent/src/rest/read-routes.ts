@@ -1,5 +1,5 @@
 /** Everything that REST can read. */
-import { portKey } from '@ciliate/model';
+import { type EndpointRow, portKey } from '@ciliate/model';
 import { type BpfDumpName, restPaths } from '@ciliate/protocol';
 import { nearest } from '../options/nearest.ts';
 import { buildConfig } from '../status/config.ts';
@@ -10,6 +10,7 @@ import { dumpCt, dumpEndpoints, dumpIpcache, dumpLb, dumpMetrics, dumpNat } from
 import { endpointJson, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { monitorRoute } from './monitor-route.ts';
+import { dumpPolicyMaps, policySelectors, policyTree } from './policy-json.ts';
 import { notFound, RestFailure, type Route } from './router.ts';
 
 const byId = (a: { readonly id: number }, b: { readonly id: number }): number => a.id - b.id;
@@ -27,6 +28,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     handle: async request => ({ json: await json(request) }),
   });
   const { tables } = context;
+  const audit = context.options['policy-audit-mode'];
   const routes: readonly Route[] = [
     {
       method: 'GET',
@@ -34,11 +36,18 @@ export function readRoutes(context: AgentContext): readonly Route[] {
       handle: ({ query, headers }) => healthz(context, query.get('brief') === 'true' || headers.brief === 'true'),
     },
     get(restPaths.config, () => buildConfig(context)),
-    get(restPaths.endpoints, () => tables.endpoints.all().map(endpointJson).sort(byId)),
-    get('/v1/endpoint/*', ({ name }) => endpointJson(findEndpoint(context, name))),
+    get(restPaths.endpoints, () =>
+      tables.endpoints
+        .all()
+        .map(row => endpointJson(row, tables, audit))
+        .sort(byId),
+    ),
+    get('/v1/endpoint/*', ({ name }) => endpointJson(findEndpoint(context, name), tables, audit)),
     get(restPaths.identities, () => tables.identities.all().map(identityJson).sort(byId)),
     get('/v1/identity/*', ({ name }) => found(tables.identities.get(name), `identity ${name}`, identityJson)),
     get(restPaths.ips, () => tables.ipcacheRows.all().map(row => ipJson(row, tables))),
+    get(restPaths.policy, () => policyTree(tables)),
+    get(restPaths.policySelectors, () => policySelectors(context)),
     get(restPaths.services, () => services(context)),
     get('/v1/service/*', ({ name }) =>
       found(
@@ -59,7 +68,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     get(restPaths.clusterHealth, () => context.health()),
     { method: 'PUT', path: restPaths.clusterHealthProbe, handle: async () => ({ json: await context.probe() }) },
     get(restPaths.drops, () => dumpMetrics(context.datapath.metrics()).filter(entry => entry.reason !== 0)),
-    get('/v1/ciliate/bpf/*', ({ name }) => dump(context, name)),
+    get('/v1/ciliate/bpf/*', ({ name, query }) => dump(context, name, query)),
     get(restPaths.tables, () =>
       Object.values(tables).map(table => ({
         name: table.spec.name,
@@ -87,7 +96,7 @@ function clusterNodes({ options, nodeName, tables }: AgentContext): unknown {
   return { self: `${options['cluster-name']}/${nodeName}`, nodes, 'nodes-added': nodes };
 }
 
-function findEndpoint(context: AgentContext, name: string): Parameters<typeof endpointJson>[0] {
+function findEndpoint(context: AgentContext, name: string): EndpointRow {
   const { endpoints } = context.tables;
   const colon = name.indexOf(':');
   const [kind, value] = /^\d+$/.test(name) ? ['cilium-local', name] : [name.slice(0, colon), name.slice(colon + 1)];
@@ -126,7 +135,8 @@ function services({ tables }: AgentContext): readonly ReturnType<typeof serviceJ
     );
 }
 
-function dump({ datapath }: AgentContext, name: string): unknown {
+function dump(context: AgentContext, name: string, query: URLSearchParams): unknown {
+  const { datapath } = context;
   const dumps: Readonly<Record<BpfDumpName, () => unknown>> = {
     lb: () => dumpLb(datapath.lbServices(), datapath.lbBackends()),
     ct: () => dumpCt(datapath.ct(), kernelSeconds()),
@@ -134,10 +144,17 @@ function dump({ datapath }: AgentContext, name: string): unknown {
     ipcache: () => dumpIpcache(datapath.ipcache()),
     endpoint: () => dumpEndpoints(datapath.endpoints()),
     metrics: () => dumpMetrics(datapath.metrics()),
+    policy: () => policyMaps(context, query.get('endpoint')),
   };
   const run = Object.entries(dumps).find(([known]) => known === name)?.[1];
   if (run === undefined) throw unknownName('map dump', name, Object.keys(dumps));
   return run();
+}
+
+/** `name`: as of /v1/endpoint, or 'host'. */
+function policyMaps(context: AgentContext, name: string | null): ReturnType<typeof dumpPolicyMaps> {
+  if (name === null) return dumpPolicyMaps(context);
+  return dumpPolicyMaps(context, name === 'host' ? 0 : findEndpoint(context, name).id);
 }
 
 function tableRows({ tables }: AgentContext, name: string): unknown {

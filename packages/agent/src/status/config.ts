@@ -10,7 +10,8 @@ export function buildConfig(context: AgentContext): DaemonConfiguration {
   );
   const realized = {
     ...all,
-    PolicyEnforcement: 'default',
+    PolicyEnforcement: options['enable-policy'],
+    PolicyAuditMode: options['policy-audit-mode'] ? 'Enabled' : 'Disabled',
     MonitorAggregationLevel: options['monitor-trace'] ? 'None' : 'Medium',
   };
   const addressing = (ipv4: boolean): NodeAddressingElement => {
@@ -22,7 +23,7 @@ export function buildConfig(context: AgentContext): DaemonConfiguration {
     };
   };
   return {
-    spec: { options: {}, 'policy-enforcement': 'default' },
+    spec: { options: {}, 'policy-enforcement': options['enable-policy'] },
     status: {
       addressing: { ipv4: addressing(true), ipv6: addressing(false) },
       'datapath-mode': 'veth',

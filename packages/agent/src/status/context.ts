@@ -13,6 +13,8 @@ import type {
   MetricsKey,
   NatEntry,
   NatKey,
+  PolicyEntry,
+  PolicyKey,
 } from '@ciliate/abi';
 import type { EventListener } from '@ciliate/datapath';
 import type { Address, Tables } from '@ciliate/model';
@@ -37,6 +39,8 @@ export interface DatapathView {
   readonly nat: () => Iterable<readonly [NatKey, NatEntry]>;
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
+  /** Number of a group → its policy map. */
+  readonly policyMaps: () => Iterable<readonly [number, readonly (readonly [PolicyKey, PolicyEntry])[]]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;
   /** Records of the ring buffer, until the returned function is called. */
   readonly subscribe: (listener: EventListener) => () => void;

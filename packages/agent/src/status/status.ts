@@ -40,7 +40,9 @@ export function buildStatus(context: AgentContext): StatusResponse {
     },
     'clock-source': { mode: 'ktime' },
     'bandwidth-manager': { enabled: false },
-    'host-firewall': { mode: 'Disabled', devices: [] },
+    'host-firewall': options['enable-host-firewall']
+      ? { mode: 'Enabled', devices: datapath.devices().map(device => device.name) }
+      : { mode: 'Disabled', devices: [] },
     encryption: { mode: 'Disabled' },
     'cni-chaining': { mode: 'none' },
     'cni-file': cniFile(context.cniConfPath),
@@ -99,6 +101,10 @@ function kubernetes(context: AgentContext): StatusResponse['kubernetes'] {
     'cilium/v2::CiliumNode',
     'cilium/v2::CiliumEndpoint',
     'cilium/v2::CiliumIdentity',
+    'networking.k8s.io/v1::NetworkPolicy',
+    'cilium/v2::CiliumNetworkPolicy',
+    'cilium/v2::CiliumClusterwideNetworkPolicy',
+    'cilium/v2::CiliumCIDRGroup',
   ];
   return broken === undefined
     ? { state: 'Ok', msg: context.apiServer, 'k8s-api-versions': apis }

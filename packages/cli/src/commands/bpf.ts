@@ -74,12 +74,13 @@ export async function bpfEndpointList({ agent, output }: Context): Promise<void>
   const sorted = entries.toSorted((a, b) => a.address.localeCompare(b.address));
   output.render(sorted, () =>
     output.table(
-      ['IP ADDRESS', 'ENDPOINT', 'IFINDEX', 'IDENTITY', 'MAC', 'NODEMAC', 'FLAGS'],
+      ['IP ADDRESS', 'ENDPOINT', 'IFINDEX', 'IDENTITY', 'POLICY', 'MAC', 'NODEMAC', 'FLAGS'],
       sorted.map(entry => [
         entry.address,
         String(entry.id),
         String(entry.ifindex),
         String(entry.identity),
+        entry.policyGroup === 0 ? '-' : `${entry.policyGroup}@${entry.policyRevision}`,
         entry.mac,
         entry.nodeMac,
         entry.flags.join(','),

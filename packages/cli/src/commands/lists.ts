@@ -76,7 +76,8 @@ function addressesOf(pairs: readonly AddressPair[]): { readonly ipv4: string; re
 
 /** Policy enforcement of one direction, as `endpoint list` shows it. */
 function enforced(enabled: string, direction: 'ingress' | 'egress'): string {
-  return enabled === direction || enabled === 'both' ? 'Enabled' : 'Disabled';
+  if (enabled === direction || enabled === 'both') return 'Enabled';
+  return enabled === `audit-${direction}` || enabled === 'audit-both' ? 'Disabled (Audit)' : 'Disabled';
 }
 
 export function endpointRow(endpoint: Endpoint): readonly string[] {

@@ -37,7 +37,8 @@ export async function monitor({ agent, output }: Context, options: MonitorOption
         continue;
       }
       const event: MonitorEvent = JSON.parse(line);
-      output.line(event.type === 'drop' ? output.paint.bad(event.summary) : event.summary);
+      const isRefused = event.type === 'drop' || event.verdict?.action === 'deny';
+      output.line(isRefused ? output.paint.bad(event.summary) : event.summary);
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error;

@@ -1,7 +1,9 @@
 /** Which identities a peer of a rule stands for. */
 import {
+  type AddressBlockRow,
   type CidrGroupReference,
   type CidrGroupRow,
+  isIPv4,
   type Labels,
   matchesTerms,
   type Peer,
@@ -27,6 +29,13 @@ export interface PeerContext {
 }
 
 export const noPeerContext: PeerContext = { cidrGroups: [], serviceIdentities: () => new Set() };
+
+/** What policy takes an address block for. `dualStack`: world-ipv4 and world-ipv6 instead of world. */
+export function blockIdentity({ kind, prefix, id }: AddressBlockRow, dualStack: boolean): PeerIdentity {
+  const world = dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
+  const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
+  return { id, labels, prefix, kind, namedPorts: new Map() };
+}
 
 export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerContext): boolean {
   // A class stands beside an identity, never alone: only address blocks name it.

@@ -3,8 +3,6 @@ import {
   type AddressBlockRow,
   type CidrGroupRow,
   type IdentityRow,
-  isIPv4,
-  type Labels,
   type Peer,
   type PolicyRow,
   type RuleReference,
@@ -19,7 +17,7 @@ import {
   type EnforcementMode,
   type PolicySubject,
 } from './compile-group.ts';
-import { noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
+import { blockIdentity, noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
 import { peerKey, SelectorCache } from './selector-cache.ts';
 
 export interface PolicyCompilerOptions {
@@ -90,10 +88,8 @@ export class PolicyCompiler {
     this.#touch(this.#selectors.remove(id));
   }
 
-  setBlock({ kind, prefix, id }: AddressBlockRow): void {
-    const world = this.#options.dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
-    const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
-    this.#put({ id, labels, prefix, kind, namedPorts: noPorts });
+  setBlock(block: AddressBlockRow): void {
+    this.#put(blockIdentity(block, this.#options.dualStack));
   }
 
   /** Named ports of the pods that have the identity: what a port name means to those who call them. */

@@ -7,9 +7,7 @@ import {
   hostEndpoint,
   type IdentityRow,
   type Labels,
-  matchesTerms,
   type NodeRow,
-  type Peer,
   type PodRow,
   type PolicyGroupRow,
   type PolicyRow,
@@ -32,6 +30,7 @@ import { IdAllocator } from '../id-allocator.ts';
 import type { CompiledGroup } from './compile-group.ts';
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
 import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
+import { serviceIdentities } from './service-peers.ts';
 import { splittingLabel } from './splitting-label.ts';
 
 export interface PolicyControllerOptions extends PolicyCompilerOptions {
@@ -260,29 +259,12 @@ class PolicyRunner {
   #readServices(changes: ChangesOf<PolicyInputs>): void {
     if (changes.services.length + changes.endpointSlices.length === 0) return;
     if (![...this.#policies()].some(usesServices)) return;
-    this.#compiler.setServiceIdentities(peer => this.#serviceIdentities(peer));
+    this.#compiler.setServiceIdentities(peer => serviceIdentities(this.#tables, peer));
   }
 
   *#policies(): IterableIterator<PolicyRow> {
     yield* this.#tables.ciliumPolicies.all();
     yield* this.#tables.clusterwidePolicies.all();
-  }
-
-  #serviceIdentities({ service }: Extract<Peer, { kind: 'service' }>): ReadonlySet<number> {
-    const { services, endpointSlices, endpoints, remoteEndpoints } = this.#tables;
-    const wanted = services.all().filter(row => {
-      if (service.namespace !== '' && row.namespace !== service.namespace) return false;
-      if (service.terms === undefined) return row.name === service.name;
-      const labels = Object.fromEntries(Object.entries(row.labels).map(([key, value]) => [`k8s:${key}`, value]));
-      return matchesTerms(service.terms, labels);
-    });
-    const slices = wanted.flatMap(row => endpointSlices.by('service', `${row.namespace}/${row.name}`));
-    const addresses = slices.flatMap(slice => slice.endpoints).flatMap(endpoint => endpoint.addresses);
-    const rows = addresses.flatMap(address => [
-      ...endpoints.by('address', address),
-      ...remoteEndpoints.by('address', address),
-    ]);
-    return new Set(rows.map(row => row.identity));
   }
 
   #compile(name: string, now: number, txn: WriteTxn): void {
