@@ -11,6 +11,7 @@ import { registerCrds } from './crds.ts';
 import { GarbageCollector } from './garbage.ts';
 import { LeaderElection } from './leader.ts';
 import { NodeIpam } from './node-ipam.ts';
+import { PolicyStatus } from './policy-status.ts';
 
 /** Runs until SIGTERM or SIGINT. Resolves to the exit code. */
 export async function runOperator(options: OperatorOptions): Promise<number> {
@@ -48,6 +49,9 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
       { api, log },
     ),
   );
+  for (const kind of ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const) {
+    lifecycle.append(new PolicyStatus({ kind }, { api, log }));
+  }
   await lifecycle.start();
   log.info('operator started', { server: api.server });
   await ended;
