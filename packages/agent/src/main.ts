@@ -11,6 +11,7 @@ import { EndpointManager } from './endpoint/endpoint-manager.ts';
 import { EndpointStore } from './endpoint/endpoint-store.ts';
 import { HealthEndpoint } from './health/health-endpoint.ts';
 import { Prober } from './health/prober.ts';
+import { ProxyHealthz } from './health/proxy-healthz.ts';
 import { HealthResponder } from './health/responder.ts';
 import { ServiceHealthServers } from './health/service-health.ts';
 
@@ -207,6 +208,14 @@ class Agent {
       [
         allocator,
         publisher,
+        new ProxyHealthz(
+          { nodeName: this.#options['node-name'], host: '::', port: this.#options['kube-proxy-healthz-port'] },
+          {
+            nodes: this.#tables.nodes,
+            lastUpdated: () => datapath.health().find(({ name }) => name === 'reconcile-bpf-lb')?.lastSuccess,
+            log: this.#log,
+          },
+        ),
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),
       ],

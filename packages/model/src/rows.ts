@@ -45,6 +45,8 @@ export interface NodeRow {
   /** Router addresses (CiliumInternalIP), at most one a family. */
   readonly routerAddresses: readonly Address[];
   readonly healthAddresses: readonly Address[];
+  /** Being deleted, or marked so by the cluster autoscaler: load balancers shall leave it out. */
+  readonly leaving?: true;
 }
 
 /** A pod that runs on this node. Key: namespace/name. */

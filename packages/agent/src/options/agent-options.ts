@@ -39,6 +39,11 @@ export const agentOptions = {
   ),
   'write-cni-conf-when-ready': { ...text('', 'Write the CNI configuration here once the agent is ready'), default: '' },
   'cni-conf-dir': { ...text('', 'Directory for 05-ciliate.conflist, same effect as the option above'), default: '' },
+  'kube-proxy-healthz-port': integer(
+    10256,
+    [0, 65535],
+    "Where load balancers ask for kube-proxy's health; 0 = nowhere",
+  ),
   'bpf-lb-algorithm': choice('random', ['random', 'maglev'], 'How backends are chosen for clients outside the node'),
   'bpf-lb-maglev-table-size': integer(
     16381,

@@ -29,8 +29,18 @@ export function nodeFromK8s(object: unknown, localName: string): Parsed<NodeRow>
       podCIDRs: podCIDRs(root, problems),
       routerAddresses: [],
       healthAddresses: [],
+      ...(isLeaving(root) ? { leaving: true } : {}),
     };
   });
+}
+
+const leavingTaint = 'ToBeDeletedByClusterAutoscaler';
+
+function isLeaving(root: Reader): boolean {
+  const taints = root.at('spec', 'taints').list();
+  return (
+    !root.at('metadata', 'deletionTimestamp').absent || taints.some(taint => taint.at('key').text('') === leavingTaint)
+  );
 }
 
 /** A cilium.io/v2 CiliumNode. */
@@ -76,6 +86,7 @@ export function mergeNode(
     podCIDRs: cidrs,
     routerAddresses: routers.map(item => tryParseAddress(item.address)).filter(address => address !== undefined),
     healthAddresses: ciliumNode?.healthAddresses ?? [],
+    ...(node?.leaving === true ? { leaving: true } : {}),
   };
 }
 

@@ -1,4 +1,5 @@
 /** meta.k8s.io/v1 Table: what `kubectl get` prints. */
+import { jsonPathText } from './json-path.ts';
 import { type KubeObject, listAt, numberAt, objectAt, textAt } from './object.ts';
 import type { Resource } from './registry.ts';
 
@@ -251,10 +252,9 @@ const printers: Readonly<Record<string, readonly Cell[]>> = {
 };
 
 function customCells(resource: Resource): readonly Cell[] {
-  const columns = (resource.columns ?? []).map(column => {
-    const path = column.jsonPath.replace(/^\./, '').split('.');
-    return cell(column.name, object => textAt(object, ...path), column.wide ? 1 : 0);
-  });
+  const columns = (resource.columns ?? []).map(column =>
+    cell(column.name, object => jsonPathText(object, column.jsonPath), column.wide ? 1 : 0),
+  );
   return [nameCell, ...columns.filter(column => column.name !== 'Age'), ageCell];
 }
 
