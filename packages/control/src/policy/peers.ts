@@ -38,8 +38,9 @@ export function blockIdentity({ kind, prefix, id }: AddressBlockRow, dualStack: 
 }
 
 export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerContext): boolean {
-  // A class stands beside an identity, never alone: only address blocks name it.
-  if (identity.kind === 'class' && !(peer.kind === 'cidr' && peer.pods)) return false;
+  // A class stands beside an identity, never alone: only ipBlocks name it. And they name nothing else: the identity of a block that
+  // Cilium's rules name may hold addresses that the ipBlock leaves out.
+  if ((identity.kind === 'class') !== (peer.kind === 'cidr' && peer.pods)) return false;
   switch (peer.kind) {
     case 'everybody':
       return true;
