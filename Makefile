@@ -24,9 +24,17 @@ node_modules/.stamp: package.json package-lock.json $(wildcard packages/*/packag
 
 objects: setup $(BPF_OBJECTS) ## eBPF objects into build/bpf
 
-build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/lib/*.h)
+build/bpf/abi.bpf.o: bpf/abi.bpf.c $(wildcard bpf/lib/*.h)
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+# Names the layout that every object is compiled with, so that an agent of another version refuses it.
+build/bpf/abi-hash: build/bpf/abi.bpf.o tools/gen-abi.ts
+	@$(NODE) tools/gen-abi.ts --hash > $@
+
+build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/lib/*.h) build/bpf/abi-hash
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -DABI_HASH='"'$$(cat build/bpf/abi-hash)'"' -c $< -o $@
 
 bundles: setup ## JavaScript bundles into build/
 	$(NODE) tools/build.ts

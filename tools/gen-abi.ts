@@ -1,6 +1,6 @@
 /**
  * Generates packages/abi/src/gen from the BTF of build/bpf/abi.bpf.o (STYLE rule 5): C owns every layout.
- * `--check` writes nothing and fails when the committed files differ.
+ * `--check` writes nothing and fails when the committed files differ. `--hash` prints what the objects are marked with.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -132,8 +132,8 @@ export const decode${name} = (bytes: Uint8Array): ${name} => decode(${constant},
 `;
 }
 
-function structsFile(): string {
-  const structs = dump.types.filter(
+function sharedStructs(): readonly BtfType[] {
+  return dump.types.filter(
     type =>
       type.kind === 'STRUCT' &&
       type.name !== '(anon)' &&
@@ -141,12 +141,10 @@ function structsFile(): string {
       type.name !== 'abi_types' &&
       !type.name.endsWith('_inner'), // a map's description
   );
-  const code = structs.map(structCode).join('\n');
-  const helpers = [
-    ...new Set([...code.matchAll(/\b[gs]et(?:U8|U16|U32|U64|Be16|Be32|Bytes)\b/g)].map(match => match[0])),
-  ].toSorted();
-  const enums = [...new Set([...code.matchAll(/ as (\w+)/g)].map(match => match[1]))];
-  const enumImport = enums.length === 0 ? '' : `import type { ${enums.join(', ')} } from './enums.ts';\n`;
+}
+
+/** Of names, offsets and sizes of every struct. */
+function abiHash(structs: readonly BtfType[]): string {
   const shape = JSON.stringify(
     structs.map(struct => [
       struct.name,
@@ -154,12 +152,22 @@ function structsFile(): string {
       struct.members?.map(member => [member.name, member.bits_offset, fieldOf(member.type_id)]),
     ]),
   );
-  const hash = createHash('sha256').update(shape).digest('hex').slice(0, 16);
+  return createHash('sha256').update(shape).digest('hex').slice(0, 16);
+}
+
+function structsFile(): string {
+  const structs = sharedStructs();
+  const code = structs.map(structCode).join('\n');
+  const helpers = [
+    ...new Set([...code.matchAll(/\b[gs]et(?:U8|U16|U32|U64|Be16|Be32|Bytes)\b/g)].map(match => match[0])),
+  ].toSorted();
+  const enums = [...new Set([...code.matchAll(/ as (\w+)/g)].map(match => match[1]))];
+  const enumImport = enums.length === 0 ? '' : `import type { ${enums.join(', ')} } from './enums.ts';\n`;
   return `${header}import { ${helpers.join(', ')} } from '../bytes.ts';
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 ${enumImport}
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '${hash}';
+export const abiHash = '${abiHash(structs)}';
 
 ${code}`;
 }
@@ -242,22 +250,26 @@ export type MapName = keyof typeof mapSpecs;
 `;
 }
 
-const files: Readonly<Record<string, string>> = {
-  'structs.ts': structsFile(),
-  'enums.ts': enumsFile(),
-  'maps.ts': mapsFile(),
-};
-const folder = join(root, 'packages/abi/src/gen');
-const check = process.argv.includes('--check');
-mkdirSync(folder, { recursive: true });
-for (const [name, text] of Object.entries(files)) {
-  const path = join(folder, name);
-  if (!check) {
-    writeFileSync(path, text);
-  } else if (readFileSync(path, 'utf8') !== text) {
-    process.stdout.write(`packages/abi/src/gen/${name} differs from bpf/abi.bpf.c: run 'make gen' and commit it\n`);
-    process.exitCode = 1;
+function writeFiles(check: boolean): void {
+  const files: Readonly<Record<string, string>> = {
+    'structs.ts': structsFile(),
+    'enums.ts': enumsFile(),
+    'maps.ts': mapsFile(),
+  };
+  const folder = join(root, 'packages/abi/src/gen');
+  mkdirSync(folder, { recursive: true });
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(folder, name);
+    if (!check) {
+      writeFileSync(path, text);
+    } else if (readFileSync(path, 'utf8') !== text) {
+      process.stdout.write(`packages/abi/src/gen/${name} differs from bpf/abi.bpf.c: run 'make gen' and commit it\n`);
+      process.exitCode = 1;
+    }
   }
+  if (process.exitCode === undefined)
+    process.stdout.write(`gen-abi: ${Object.keys(files).length} files ${check ? 'match' : 'written'}\n`);
 }
-if (process.exitCode === undefined)
-  process.stdout.write(`gen-abi: ${Object.keys(files).length} files ${check ? 'match' : 'written'}\n`);
+
+if (process.argv.includes('--hash')) process.stdout.write(`${abiHash(sharedStructs())}\n`);
+else writeFiles(process.argv.includes('--check'));

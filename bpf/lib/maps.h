@@ -9,6 +9,12 @@
 #include <bpf/bpf_helpers.h>
 #include "types.h"
 
+/* The layout that the object was compiled with (abiHash of tools/gen-abi.ts); the agent refuses another than its own. */
+#ifndef ABI_HASH
+#define ABI_HASH ""
+#endif
+const char object_abi[] SEC("ciliate_abi") = ABI_HASH;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { mapSpecs } from '../../packages/abi/src/index.ts';
+import { abiHash, mapSpecs } from '../../packages/abi/src/index.ts';
 import { objects } from '../../packages/datapath/src/index.ts';
 import { KernelError, KernelMap, loadObject } from '../../packages/kernel/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
@@ -53,6 +53,32 @@ describe('verifier', privileged('bpf'), () => {
       () => loadObject({ path }),
       (error: unknown) => error instanceof KernelError && error.code === 'OBJECT_INVALID',
     );
+  });
+
+  test('an object of another version is refused, with both versions named', () => {
+    const path = join(folder, 'other.bpf.o');
+    const bytes = readFileSync(objectPath('lxc.bpf.o'));
+    const at = bytes.indexOf(abiHash);
+    assert.ok(at > 0);
+    bytes.write('0123456789abcdef', at, 'latin1');
+    writeFileSync(path, bytes);
+    assert.throws(
+      () => loadObject({ path, rodata: fullConfig(), abiHash }),
+      (error: unknown) =>
+        error instanceof KernelError &&
+        error.code === 'OBJECT_ABI_MISMATCH' &&
+        /ABI 0123456789abcdef, ours/.test(error.message),
+    );
+    loadObject({ path: objectPath('lxc.bpf.o'), rodata: fullConfig(), abiHash }).close();
+  });
+
+  test('an object that names no version is refused', () => {
+    const path = join(folder, 'unnamed.bpf.o');
+    const bytes = readFileSync(objectPath('lxc.bpf.o'));
+    for (let at = bytes.indexOf('ciliate_abi'); at >= 0; at = bytes.indexOf('ciliate_abi'))
+      bytes.write('x', at, 'latin1');
+    writeFileSync(path, bytes);
+    assert.throws(() => loadObject({ path, abiHash }), /not named/);
   });
 
   test('constants of another size are refused before anything is loaded', () => {

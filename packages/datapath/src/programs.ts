@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { abiHash } from '@ciliate/abi';
 import { closeFd, KernelError, loadObject, openPin, pinObject, programInfo } from '@ciliate/kernel';
 import type { PinPaths } from './paths.ts';
 
@@ -108,6 +109,7 @@ function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
       path: join(options.objectDir, object.file),
       mapPinDir: options.pins.maps,
       rodata: options.config,
+      abiHash,
       maxEntries: options.maxEntries,
       innerValueSize: options.innerValueSize,
       programs: object.programs,

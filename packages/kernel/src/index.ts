@@ -1,3 +1,4 @@
+export * from './elf.ts';
 export * from './errors.ts';
 export * from './fake.ts';
 export * from './host.ts';

@@ -1,6 +1,7 @@
 /** Loads a compiled object: constants set, maps reused from pins or made and pinned, programs verified. */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { elfSection } from './elf.ts';
 import { errnoName, KernelError, syscallError } from './errors.ts';
 import { alloc, bpf, c, cString, errno, free, type Pointer, viewMemory } from './ffi.ts';
 import { mapInfo, type ProgramInfo, programInfo } from './info.ts';
@@ -12,6 +13,8 @@ export interface LoadOptions {
   readonly mapPinDir?: string;
   /** Bytes of the object's `.rodata` (struct datapath_config); its size must fit. */
   readonly rodata?: Uint8Array;
+  /** What the object must be marked with in its section 'ciliate_abi'; not checked when not given. */
+  readonly abiHash?: string;
   /** Other sizes than C declares, by map name. A pinned map keeps its own. */
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** Bytes of a value in inner maps, by the name of the outer one. */
@@ -54,13 +57,25 @@ function* each(
   for (let item = next(object, null); item !== null; item = next(object, item)) yield item;
 }
 
-function openObject(path: string): Pointer {
+function checkAbi(path: string, file: Uint8Array, wanted: string | undefined): void {
+  if (wanted === undefined) return;
+  const section = elfSection(file, 'ciliate_abi') ?? new Uint8Array();
+  const found = Buffer.from(section).toString('latin1').replace(/\0.*$/s, '');
+  if (found === wanted) return;
+  throw new KernelError(
+    { code: 'OBJECT_ABI_MISMATCH', path },
+    `${path} is of another version (ABI ${found === '' ? 'not named' : found}, ours ${wanted}): run 'make objects', or name the folder of this version with --object-dir`,
+  );
+}
+
+function openObject({ path, abiHash }: LoadOptions): Pointer {
   if (!existsSync(path))
     throw new KernelError(
       { code: 'OBJECT_MISSING', path },
       `${path} is missing: run 'make objects', or name the folder with --object-dir`,
     );
-  if (readFileSync(path).subarray(0, 4).toString('latin1') !== '\x7fELF') {
+  const file = readFileSync(path);
+  if (file.subarray(0, 4).toString('latin1') !== '\x7fELF') {
     throw new KernelError({ code: 'OBJECT_INVALID', path }, `${path} is not an eBPF object: run 'make objects'`);
   }
   const object = bpf.objectOpen(path);
@@ -69,6 +84,12 @@ function openObject(path: string): Pointer {
       { code: 'OBJECT_INVALID', path, errno: errnoName(errno()) },
       `${path} cannot be read as an eBPF object (${errnoName(errno())}, truncated?): run 'make objects'`,
     );
+  try {
+    checkAbi(path, file, abiHash);
+  } catch (error) {
+    bpf.objectClose(object);
+    throw error;
+  }
   return object;
 }
 
@@ -178,7 +199,7 @@ function loadError(options: LoadOptions, code: number, prepared: ReturnType<type
 
 /** Throws KernelError; then nothing stays loaded, and pins that were there are as they were. */
 export function loadObject(options: LoadOptions): LoadedObject {
-  const object = openObject(options.path);
+  const object = openObject(options);
   let prepared: ReturnType<typeof preparePrograms> = new Map();
   try {
     setConstants(object, options);
