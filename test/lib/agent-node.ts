@@ -82,15 +82,17 @@ export class AgentNode {
     await this.startAgent();
   }
 
-  startApi(): void {
+  /** `more`: objects of this run alone, by the path of their collection; `version`: resourceVersion of the first list. */
+  startApi(more: Readonly<Record<string, readonly unknown[]>> = {}, version = 10): void {
     const podCIDRs = this.#options.podCIDRs ?? ['10.244.1.0/24', 'fd00:10:244::/64'];
     const addresses = ['172.31.0.11', 'fd00:172:31::11'].map(address => ({ type: 'InternalIP', address }));
     const objects = {
       '/api/v1/nodes': [{ metadata: { name: this.name }, spec: { podCIDRs }, status: { addresses } }],
       '/api/v1/namespaces': [{ metadata: { name: 'default', labels: {} } }],
       ...this.#options.objects,
+      ...more,
     };
-    const child = this.#spawn('api', [join(root, 'test/lib/scripted-api.ts'), String(apiPort)]);
+    const child = this.#spawn('api', [join(root, 'test/lib/scripted-api.ts'), String(apiPort), String(version)]);
     child.stdin?.end(JSON.stringify(objects));
     this.#api = child;
     writeFileSync(
@@ -104,8 +106,13 @@ export class AgentNode {
     );
   }
 
-  stopApi(): void {
-    this.#api?.kill('SIGKILL');
+  /** Waits until its port is free. */
+  async stopApi(): Promise<void> {
+    const api = this.#api;
+    if (api === undefined || api.exitCode !== null || api.signalCode !== null) return;
+    const ended = new Promise<void>(resolve => api.once('exit', () => resolve()));
+    api.kill('SIGKILL');
+    await ended;
   }
 
   agentCommand(more: readonly string[] = []): readonly string[] {

@@ -1,6 +1,6 @@
 /**
  * The least API server that an agent can live with, for tests that need one without a sandbox. Run it:
- * `node test/lib/scripted-api.ts PORT`. Objects are read from standard input as JSON {path: [object]}; a node's own writes are kept.
+ * `node test/lib/scripted-api.ts PORT [VERSION]`. Objects are read from standard input as JSON {path: [object]}; a node's own writes are kept.
  */
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -12,7 +12,8 @@ interface Stored {
 const collections = new Map<string, Stored[]>(
   Object.entries(JSON.parse(readFileSync(0, 'utf8')) as Record<string, Stored[]>),
 );
-let version = 10;
+/** resourceVersion of the first list. */
+let version = Number(process.argv[3] ?? 10);
 
 const collectionOf = (path: string): string => path.replace(/\/namespaces\/[^/]+/, '');
 

@@ -148,7 +148,7 @@ describe('agent', { skip }, () => {
       ((await node.get('/v1/ciliate/bpf/ipcache')) as readonly unknown[]).length;
     const before = await ipcache();
     await node.stopAgent('SIGTERM');
-    node.stopApi();
+    await node.stopApi();
     await node.startAgent();
     assert.equal((await status()).cilium.state, 'Warning');
     assert.match((await status()).ciliate.degraded.join(), /no list yet/);
