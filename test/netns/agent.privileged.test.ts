@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pinnedLinkInfo } from '@ciliate/kernel';
 import { AgentNode, sh } from '../lib/agent-node.ts';
+import { eventually } from '../lib/cluster.ts';
 
 const skip = process.geteuid?.() === 0 ? false : 'needs root';
 
@@ -107,6 +108,20 @@ describe('agent', { skip }, () => {
     assert.ok(lost > 1000, `${lost} lost: ${lines.join('; ')}`);
     const metrics = sh(`curl --silent --unix-socket ${node.socketPath} http://agent/metrics`);
     assert.match(metrics, new RegExp(`^hubble_lost_events_total\\{source="perf_event_ring_buffer"\\} ${lost}$`, 'm'));
+  });
+
+  test('a new pod runs by a filter at once; a tcx link soon takes its place', async () => {
+    const netns = node.addPod('soon');
+    assert.equal(node.plugin({ command: 'ADD', containerId: 'soon', netns }).code, 0);
+    const found = (await node.get('/v1/endpoint/container-id:soon')) as {
+      status: { networking: { 'interface-name': string } };
+    };
+    const device = found.status.networking['interface-name'];
+    await eventually('the link', async () => (links().includes(`${device}-ingress`) ? true : undefined));
+    const filters = () => sh(`nsenter --net=${node.netns} tc filter show dev ${device} ingress`);
+    await eventually('no filter', async () => (filters().includes('from_container') ? undefined : true));
+    assert.equal(node.plugin({ command: 'DEL', containerId: 'soon', netns }).code, 0);
+    await eventually('no pin', async () => (links().includes(`${device}-ingress`) ? undefined : true));
   });
 
   test('kill -9 and restart: no packet lost, programs and links are adopted as they are', async () => {

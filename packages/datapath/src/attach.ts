@@ -10,7 +10,7 @@ import type { TcAttacher } from './tc-attacher.ts';
 
 export function endpointDeviceOperations(attacher: TcAttacher): Operations<EndpointDeviceRow> {
   return {
-    update: row => attacher.attach(row, { ingress: 'from_container' }),
+    update: row => attacher.attachSoon(row, 'from_container'),
     delete: row => attacher.detach(row),
     prune: rows => attacher.prune(rows, isEndpointDevice),
   };

@@ -224,7 +224,7 @@ export class Datapath {
         innerValueSize: { lb_maglev: options.maglevSize * 4 },
         stateFile: join(options.stateDir, 'datapath.json'),
       });
-      const attacher = new TcAttacher({ mode }, { pins, programs, netlink });
+      const attacher = new TcAttacher({ mode }, { pins, programs, netlink, onError });
       attachBase(attacher, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
       const maps = openMaps(pins, options);
@@ -268,6 +268,7 @@ export class Datapath {
   /** Lets go of descriptors and the lock; the datapath goes on. */
   stop(): void {
     for (const collector of this.collectors) collector.stop();
+    this.attacher.stop();
     this.events.stop();
     this.netlink.close();
     this.#release();

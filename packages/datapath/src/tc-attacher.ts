@@ -20,6 +20,7 @@ import {
 } from '@ciliate/kernel';
 import type { PinPaths } from './paths.ts';
 import { type Programs, programOf } from './programs.ts';
+import { TcxUpgrades } from './tcx-upgrades.ts';
 
 export type TcMode = 'tcx' | 'clsact';
 
@@ -44,20 +45,30 @@ export function chooseTcMode(asked: TcMode | 'auto', supported: () => boolean = 
   );
 }
 
+export interface TcAttacherModules {
+  readonly pins: PinPaths;
+  readonly programs: Programs;
+  readonly netlink: NetlinkSocket;
+  /** A device that keeps its filter because the link could not be made. */
+  readonly onError?: (error: unknown) => void;
+}
+
 export class TcAttacher {
   readonly mode: TcMode;
   readonly #pins: PinPaths;
   readonly #programs: Programs;
   readonly #netlink: NetlinkSocket;
+  readonly #upgrades: TcxUpgrades;
 
-  constructor(
-    options: { readonly mode: TcMode },
-    modules: { readonly pins: PinPaths; readonly programs: Programs; readonly netlink: NetlinkSocket },
-  ) {
+  constructor(options: { readonly mode: TcMode }, modules: TcAttacherModules) {
     this.mode = options.mode;
     this.#pins = modules.pins;
     this.#programs = modules.programs;
     this.#netlink = modules.netlink;
+    this.#upgrades = new TcxUpgrades({
+      upgraded: ({ ifindex }) => this.#detachFilter(ifindex, 'ingress'),
+      onError: modules.onError ?? (() => undefined),
+    });
   }
 
   /** Attaches, adopts or updates. Throws with errno ENODEV when the device has gone. */
@@ -70,9 +81,32 @@ export class TcAttacher {
     }
   }
 
+  /** As attach, at ingress, but a new device runs the program by a filter at once, and by its link a moment later. */
+  attachSoon(device: TcDevice, name: string): void {
+    const pin = this.#pins.deviceLink(device.device, 'ingress');
+    if (this.mode === 'clsact' || existsSync(pin)) {
+      this.attach(device, { ingress: name });
+      return;
+    }
+    const program = programOf(this.#programs, name);
+    const { ifindex } = device;
+    attachClsact(this.#netlink, { ifindex, direction: 'ingress', name, program: program.fd, programId: program.id });
+    this.#upgrades.add({ ...device, pin, program: program.fd });
+  }
+
+  /** Resolves when no device waits for its link. */
+  settled(): Promise<void> {
+    return this.#upgrades.flush();
+  }
+
+  stop(): void {
+    this.#upgrades.stop();
+  }
+
   /** A device that is gone, or never had programs, is fine. */
   detach(device: TcDevice): void {
     for (const direction of directions) this.#detach(device, direction);
+    this.#upgrades.cancel(device.device);
   }
 
   /**
@@ -85,9 +119,13 @@ export class TcAttacher {
     const names = new Map(listLinks(this.#netlink).map(link => [link.ifindex, link.name]));
     for (const ifindex of clsactDevices(this.#netlink)) {
       const name = names.get(ifindex);
-      if (name === undefined || !concerns(name) || (this.mode === 'clsact' && keep.has(name))) continue;
+      if (name === undefined || !concerns(name) || (this.#runsFilter(name) && keep.has(name))) continue;
       for (const direction of directions) this.#detachFilter(ifindex, direction);
     }
+  }
+
+  #runsFilter(device: string): boolean {
+    return this.mode === 'clsact' || this.#upgrades.has(device);
   }
 
   #prunePins(keep: ReadonlySet<string>, concerns: (device: string) => boolean): void {
@@ -113,7 +151,7 @@ export class TcAttacher {
   #detach({ device, ifindex }: TcDevice, direction: Direction): void {
     detachPinned(this.#pins.deviceLink(device, direction));
     // The index may be another device's by now.
-    if (this.mode === 'clsact' && findLink(this.#netlink, device)?.ifindex === ifindex)
+    if (this.#runsFilter(device) && findLink(this.#netlink, device)?.ifindex === ifindex)
       this.#detachFilter(ifindex, direction);
   }
 

@@ -11,6 +11,8 @@ const libbpf = koffi.load('libbpf.so.1');
 
 const size = 'size_t';
 
+const linkCreate = libbpf.func('int bpf_link_create(int program, int target, int type, const void *opts)');
+
 export const c = {
   open: libc.func('int open(const char *path, int flags)') as (path: string, flags: number) => number,
   close: libc.func('int close(int fd)') as (fd: number) => number,
@@ -228,12 +230,14 @@ export const bpf = {
     fd: number,
     opts: TestRunOpts,
   ) => number,
-  linkCreate: libbpf.func('int bpf_link_create(int program, int target, int type, const void *opts)') as (
-    program: number,
-    target: number,
-    type: number,
-    opts: null,
-  ) => number,
+  linkCreate: linkCreate as (program: number, target: number, type: number, opts: null) => number,
+  /** In a thread of its own: attaching waits for a grace period of the kernel. Resolves to a descriptor or -errno. */
+  linkCreateAside: (program: number, target: number, type: number): Promise<number> =>
+    new Promise((resolve, reject) => {
+      linkCreate.async(program, target, type, null, (error: Error | null, result: number) =>
+        error === null ? resolve(result) : reject(error),
+      );
+    }),
   linkUpdate: libbpf.func('int bpf_link_update(int link, int program, const void *opts)') as (
     link: number,
     program: number,

@@ -94,6 +94,24 @@ export function attachPinned(path: string, attachment: Attachment, programId: nu
   return 'created';
 }
 
+/**
+ * A new link pinned at `path`, without blocking: the kernel's grace period is waited for in another thread. `wanted` is asked when it is
+ * over; with false the link is dropped again. Resolves to whether it stays. Throws KernelError.
+ */
+export async function attachPinnedAside(path: string, attachment: Attachment, wanted: () => boolean): Promise<boolean> {
+  const { program, target, type } = attachment;
+  const fd = await bpf.linkCreateAside(program, target, type);
+  if (fd < 0) throw syscallError(`attach (type ${type}, target ${target})`, -fd);
+  try {
+    if (!wanted()) return false;
+    if (existsSync(path)) unlinkSync(path);
+    pinObject(fd, path);
+    return true;
+  } finally {
+    c.close(fd);
+  }
+}
+
 /** Detaches and unpins; nothing there is fine. */
 export function detachPinned(path: string): void {
   if (!existsSync(path)) return;
