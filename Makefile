@@ -58,6 +58,7 @@ conformance: build ## The conformance drivers alone
 
 bench: build build/bench/load ## Every benchmark, side by side, into bench/results
 	$(NODE) bench/run.ts
+	$(NODE) bench/control.ts
 
 build/bench/load: bench/load/load.c
 	@mkdir -p $(@D)

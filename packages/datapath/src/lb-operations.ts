@@ -10,7 +10,7 @@ import type {
 } from '@ciliate/abi';
 import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
 import type { LbRow, LbWrite } from '@ciliate/model';
-import type { Operations } from '@ciliate/tables';
+import { deepEqual, type Operations } from '@ciliate/tables';
 
 export interface LbMaps {
   readonly lb_services: BpfMap<LbKey, LbService>;
@@ -36,59 +36,81 @@ export function maglevCodec(entries: number): Codec<Uint32Array> {
 
 /**
  * Writes of a row go in its order: backends, reverse NAT, slots, master last, so that no packet finds a slot without
- * backend or a count without slots; what the row has no more goes after that. An entry leaves when no row holds it. A row
- * holds what it may have put, also by an update that failed half-way, until the entry is removed.
+ * backend or a count without slots; what the row has no more goes after that. Backends are shared between rows and leave when no row
+ * holds them; every other entry belongs to one row. A row holds what it may have put, also by an update that failed half-way, until
+ * the entry is removed.
  */
 export function lbOperations(maps: LbMaps): Operations<LbRow> {
-  const held = new Map<string, Map<string, LbWrite>>();
-  const holders = new Map<string, Set<string>>();
+  /** By row: what it may have put. The row's own array, so that it costs nothing to keep. */
+  const held = new Map<string, readonly LbWrite[]>();
+  /** Rows whose last update has ended: of those an entry that is the same is in the kernel. */
+  const complete = new Set<string>();
+  const backendUsers = new Map<number, number>();
 
-  const hold = (key: string, name: string, write: LbWrite): void => {
-    const writes = held.get(key) ?? new Map<string, LbWrite>();
-    held.set(key, writes.set(name, write));
-    const keys = holders.get(name) ?? new Set<string>();
-    holders.set(name, keys.add(key));
-  };
-
-  /** Master first, backends last: the reverse of the order in which they were put. */
-  const letGo = (key: string, keep: ReadonlySet<string>): void => {
-    for (const [name, write] of [...(held.get(key) ?? [])].sort(mastersFirst)) {
-      if (keep.has(name)) continue;
-      if (holders.get(name)?.size === 1) removeWrite(maps, write);
-      held.get(key)?.delete(name);
-      holders.get(name)?.delete(key);
-      if (holders.get(name)?.size === 0) holders.delete(name);
+  const countBackends = (writes: readonly LbWrite[], by: 1 | -1): void => {
+    for (const write of writes) {
+      if (write.map !== 'lb_backends') continue;
+      const users = (backendUsers.get(write.key) ?? 0) + by;
+      if (users > 0) backendUsers.set(write.key, users);
+      else backendUsers.delete(write.key);
     }
-    if (held.get(key)?.size === 0) held.delete(key);
+  };
+  /** Master first, backends last: the reverse of the order in which they were put. Each goes from `held` when it is gone. */
+  const letGo = (key: string, kept: readonly LbWrite[], gone: readonly LbWrite[]): void => {
+    const order = gone.toSorted(mastersFirst);
+    for (const [i, write] of order.entries()) {
+      if (write.map === 'lb_backends' && (backendUsers.get(write.key) ?? 0) > 1) countBackends([write], -1);
+      else {
+        removeWrite(maps, write);
+        countBackends([write], -1);
+      }
+      held.set(key, [...kept, ...order.slice(i + 1)]);
+    }
+    if (kept.length === 0) held.delete(key);
+    else held.set(key, kept);
   };
 
   return {
     update: row => {
-      const names = row.writes.map(write => nameOf(maps, write));
-      row.writes.forEach((write, i) => {
-        hold(row.key, names[i] ?? '', write);
-        putWrite(maps, write);
-      });
-      letGo(row.key, new Set(names));
+      const before = new Map((held.get(row.key) ?? []).map(write => [nameOf(maps, write), write]));
+      const wasComplete = complete.delete(row.key);
+      const changed: LbWrite[] = [];
+      const fresh: LbWrite[] = [];
+      for (const write of row.writes) {
+        const name = before.size === 0 ? '' : nameOf(maps, write);
+        const old = before.get(name);
+        before.delete(name);
+        if (old === undefined) fresh.push(write);
+        if (old === undefined || !wasComplete || !deepEqual(old, write)) changed.push(write);
+      }
+      const gone = [...before.values()];
+      // Before the first put: whatever fails after it, the row knows what it may have put.
+      held.set(row.key, gone.length === 0 ? row.writes : [...row.writes, ...gone]);
+      countBackends(fresh, 1);
+      for (const write of changed) putWrite(maps, write);
+      letGo(row.key, row.writes, gone);
+      complete.add(row.key);
     },
     delete: row => {
+      complete.delete(row.key);
       // A row that this agent has not written yet: what an agent before it may have put.
-      for (const write of row.writes) hold(row.key, nameOf(maps, write), write);
-      letGo(row.key, new Set());
+      if (!held.has(row.key)) {
+        held.set(row.key, row.writes);
+        countBackends(row.writes, 1);
+      }
+      letGo(row.key, [], held.get(row.key) ?? []);
     },
     prune: rows => {
       const wanted = new Set(rows.flatMap(row => row.writes).map(write => nameOf(maps, write)));
-      for (const write of allWrites(maps)) {
-        const name = nameOf(maps, write);
-        if (!wanted.has(name) && !holders.has(name)) removeWrite(maps, write);
-      }
+      for (const writes of held.values()) for (const write of writes) wanted.add(nameOf(maps, write));
+      for (const write of allWrites(maps)) if (!wanted.has(nameOf(maps, write))) removeWrite(maps, write);
     },
   };
 }
 
 const removalOrder = ['lb_services', 'lb_maglev', 'lb_source_ranges', 'lb_affinity_match', 'lb_revnat', 'lb_backends'];
 
-function mastersFirst([, a]: readonly [string, LbWrite], [, b]: readonly [string, LbWrite]): number {
+function mastersFirst(a: LbWrite, b: LbWrite): number {
   return removalRank(a) - removalRank(b);
 }
 

@@ -5,6 +5,9 @@ export function deepEqual(a: unknown, b: unknown): boolean {
   if (a instanceof Uint8Array || b instanceof Uint8Array) {
     return a instanceof Uint8Array && b instanceof Uint8Array && sameItems(a, b);
   }
+  if (a instanceof Uint32Array || b instanceof Uint32Array) {
+    return a instanceof Uint32Array && b instanceof Uint32Array && sameItems(a, b);
+  }
   if (Array.isArray(a) || Array.isArray(b)) return Array.isArray(a) && Array.isArray(b) && sameItems(a, b);
   return sameFields(a, b, undefined);
 }
@@ -21,13 +24,17 @@ function sameItems(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
 }
 
 function sameFields(a: object, b: object, except: string | undefined): boolean {
-  const fieldsA = new Map(Object.entries(a));
-  const fieldsB = new Map(Object.entries(b));
-  if (except !== undefined) {
-    fieldsA.delete(except);
-    fieldsB.delete(except);
+  const fieldsA = a as Readonly<Record<string, unknown>>;
+  const fieldsB = b as Readonly<Record<string, unknown>>;
+  const names = Object.keys(fieldsA);
+  if (size(names, except) !== size(Object.keys(fieldsB), except)) return false;
+  for (const name of names) {
+    if (name === except) continue;
+    if (!Object.hasOwn(fieldsB, name) || !deepEqual(fieldsA[name], fieldsB[name])) return false;
   }
-  if (fieldsA.size !== fieldsB.size) return false;
-  for (const [name, value] of fieldsA) if (!fieldsB.has(name) || !deepEqual(value, fieldsB.get(name))) return false;
   return true;
+}
+
+function size(names: readonly string[], except: string | undefined): number {
+  return except !== undefined && names.includes(except) ? names.length - 1 : names.length;
 }

@@ -72,19 +72,21 @@ export function compileFrontend(
   maglev: MaglevOptions,
   now: number,
 ): LbRow {
+  // Shared by all writes: with 30,000 services the copies would be most of the agent's memory.
+  const address = addressBytes(frontend.address);
   const backends = backendsOf(frontend);
   const idOf = (backend: FrontendBackend) => ids.backend(portKey(backend));
   const backendIds = backends.map(idOf);
   const writes: LbWrite[] = [
     ...backends.map((backend, i) => backendWrite(backend, backendIds[i] ?? 0, backendFlags(backend))),
-    revnatWrite(frontend, ids.service),
+    { map: 'lb_revnat', key: ids.service, value: { address, port: frontend.port } },
     ...(frontend.affinityTimeout > 0 ? backendIds.map(id => affinityWrite(ids.service, id)) : []),
     ...frontend.sourceRanges.map(range => sourceRangeWrite(ids.service, range)),
     ...maglevWrites(frontend, ids, maglev),
     ...(frontend.internalBackends === undefined
       ? []
-      : scopeWrites(frontend, ids.service, usable(frontend.internalBackends), idOf, 1)),
-    ...scopeWrites(frontend, ids.service, usable(frontend.backends), idOf, 0),
+      : scopeWrites(frontend, address, ids.service, usable(frontend.internalBackends), idOf, 1)),
+    ...scopeWrites(frontend, address, ids.service, usable(frontend.backends), idOf, 0),
   ];
   return { key: portKey(frontend), serviceId: ids.service, backendIds, writes, status: pending(now) };
 }
@@ -109,6 +111,7 @@ export function unservedKey(address: Address): string {
 
 function scopeWrites(
   frontend: FrontendRow,
+  address: Uint8Array,
   revNatId: number,
   backends: readonly FrontendBackend[],
   idOf: (backend: FrontendBackend) => number,
@@ -118,7 +121,7 @@ function scopeWrites(
   const active = backends.filter(backend => backend.state === 'active').length;
   const slots = backends.map((backend, i): LbWrite => {
     const value = { backendId: idOf(backend), count: 0, revNatId, flags, qcount: 0 };
-    return { map: 'lb_services', key: lbKey(frontend, i + 1, scope), value };
+    return { map: 'lb_services', key: lbKey(frontend, address, i + 1, scope), value };
   });
   const master = {
     backendId: frontend.affinityTimeout,
@@ -127,7 +130,7 @@ function scopeWrites(
     flags,
     qcount: backends.length - active,
   };
-  return [...slots, { map: 'lb_services', key: lbKey(frontend, 0, scope), value: master }];
+  return [...slots, { map: 'lb_services', key: lbKey(frontend, address, 0, scope), value: master }];
 }
 
 const twoScopes = LbServiceFlags.LB_SVC_TWO_SCOPES;
@@ -136,10 +139,6 @@ function backendWrite(backend: FrontendBackend, id: number, flags: number): LbWr
   const address = addressBytes(backend.address);
   const value = { address, port: backend.port, proto: protocolNumbers[backend.protocol], flags };
   return { map: 'lb_backends', key: id, value };
-}
-
-function revnatWrite(frontend: FrontendRow, id: number): LbWrite {
-  return { map: 'lb_revnat', key: id, value: { address: addressBytes(frontend.address), port: frontend.port } };
 }
 
 function affinityWrite(revNatId: number, backendId: number): LbWrite {
@@ -177,9 +176,9 @@ export function flagsOf(frontend: FrontendRow): number {
   );
 }
 
-function lbKey(frontend: FrontendRow, backendSlot: number, scope: number) {
+function lbKey(frontend: FrontendRow, address: Uint8Array, backendSlot: number, scope: number) {
   return {
-    address: addressBytes(frontend.address),
+    address,
     dport: frontend.port,
     backendSlot,
     proto: protocolNumbers[frontend.protocol],
