@@ -1,11 +1,13 @@
 /** Composition root of ciliate-agent: the only place that builds things (STYLE rule 10). */
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { sceneFromTables } from '@ciliate/control';
 import { findCgroupRoot, probeFeatures, requireFeatures } from '@ciliate/kernel';
 import { type Address, defineTables, reservedIdentityRows, type Tables } from '@ciliate/model';
 import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
 import type { AgentDatapath, OpenDatapath } from './agent-datapath.ts';
+import { systemClock } from './clock.ts';
 import { cniConfiguration, writeCniConfiguration } from './cni/write-conf.ts';
 import { EndpointManager } from './endpoint/endpoint-manager.ts';
 import { EndpointStore } from './endpoint/endpoint-store.ts';
@@ -22,6 +24,8 @@ import { internalAddresses, LocalNode } from './local-node.ts';
 import { createLog, describe, type Log } from './log.ts';
 import { openDatapath } from './open-datapath.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
+import { sceneSettings } from './policy/scene-settings.ts';
 import { EndpointPublisher } from './publish/endpoint-publisher.ts';
 import { NodePublisher } from './publish/node-publisher.ts';
 import { Readiness } from './readiness.ts';
@@ -204,6 +208,7 @@ class Agent {
       log: this.#log,
     });
     const prober = this.#prober();
+    const verifier = this.#verifier(datapath);
     await this.#startMore(
       [
         allocator,
@@ -216,6 +221,7 @@ class Agent {
             log: this.#log,
           },
         ),
+        verifier,
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),
       ],
@@ -233,6 +239,7 @@ class Agent {
         controllers: () => [nodePublisher.health(), allocator.health(), publisher.health(), ...datapath.health()],
         reflectors: () => source.health(),
         apiServer: api.server,
+        verifier,
         health: () => prober.result(),
         probe: () => prober.probe(),
         nodeAddresses: () => internalAddresses(this.#local.row),
@@ -241,12 +248,20 @@ class Agent {
         cniConfPath: this.#cniConfPath(),
         startedAt: new Date(performance.timeOrigin),
         readyAfterMs: () => this.#readiness.readyAfterMs,
-        degraded: () => this.#readiness.degraded(source.health()),
+        degraded: () => [...this.#readiness.degraded(source.health()), ...verifyProblem(verifier)],
       },
       endpoints,
     );
     await this.#readiness.sources(signal);
     this.#ready(nodePublisher);
+  }
+
+  #verifier({ view }: AgentDatapath): PolicyVerifier {
+    const scene = () => sceneFromTables(this.#tables, sceneSettings(this.#options));
+    return new PolicyVerifier(
+      { interval: 5000, slice: 512 },
+      { tables: this.#tables, loaded: view, scene, clock: systemClock, log: this.#log },
+    );
   }
 
   #prober(): Prober {

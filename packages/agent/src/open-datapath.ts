@@ -223,6 +223,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     nat: () => maps.nat.entries(),
     ipcache: () => maps.ipcache.entries(),
     endpoints: () => maps.endpoints.entries(),
+    policyMap: group => maps.policy.read(group),
     policyMaps: () => [...maps.policy.keys()].map(group => [group, maps.policy.read(group) ?? []] as const),
     metrics: () => maps.metrics.entries(),
     subscribe: listener => datapath.events.subscribe(listener),

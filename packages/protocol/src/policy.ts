@@ -86,3 +86,20 @@ export interface PolicyVerdictEvent {
   /** The rule asks for a record of each flow. */
   readonly log: boolean;
 }
+
+/** GET /v1/ciliate/policy/verify: the kernel's policy maps against the compiler, now. */
+export interface PolicyVerification {
+  readonly maps: number;
+  readonly endpoints: number;
+  readonly differences: readonly {
+    readonly where: string;
+    readonly what: 'missing' | 'extra' | 'different';
+    readonly key: string;
+    readonly wanted: string;
+    readonly found: string;
+  }[];
+  /** Of the continuous walk. */
+  readonly checked: number;
+  /** RFC 3339; '': not once through yet. */
+  readonly lastRound: string;
+}

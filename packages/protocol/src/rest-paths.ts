@@ -24,6 +24,8 @@ export const restPaths = {
   monitor: '/v1/ciliate/monitor',
   /** name: lb, ct, nat, ipcache, endpoint, metrics, policy. */
   bpf: (name: BpfDumpName): string => `/v1/ciliate/bpf/${name}`,
+  /** PolicyVerification. */
+  policyVerify: '/v1/ciliate/policy/verify',
   tables: '/v1/ciliate/tables',
   table: (name: string): string => `/v1/ciliate/tables/${encodeURIComponent(name)}`,
 } as const;

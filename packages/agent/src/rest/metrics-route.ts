@@ -116,7 +116,8 @@ function families(context: AgentContext): readonly Family[] {
   ];
 }
 
-function policyFamilies({ tables }: AgentContext): readonly Family[] {
+function policyFamilies({ tables, verifier }: AgentContext): readonly Family[] {
+  const verified = verifier.health();
   const enforced = tables.endpoints
     .all()
     .map(row => policyEnabled(tables.endpointMapRows.get(row.addresses[0] ?? '')?.value.flags ?? 0));
@@ -142,6 +143,12 @@ function policyFamilies({ tables }: AgentContext): readonly Family[] {
       'Policy maps, by what became of the last change',
       countBy(groups, row => row.status.kind, 'status'),
     ),
+    gauge('ciliate_policy_verify_differences', 'Entries of policy maps that differ from what they shall be', [
+      { value: verified.differences.length },
+    ]),
+    counter('ciliate_policy_verify_checks_total', 'Policy maps compared with the compiler', [
+      { value: verified.checked },
+    ]),
     gauge('ciliate_policy_map_entries_max', 'Entries of the largest policy map', [
       { value: groups.reduce((most, row) => Math.max(most, row.entries.length), 0) },
     ]),

@@ -1,6 +1,6 @@
 /** Everything that REST can read. */
 import { type EndpointRow, portKey } from '@ciliate/model';
-import { type BpfDumpName, restPaths } from '@ciliate/protocol';
+import { type BpfDumpName, type PolicyVerification, restPaths } from '@ciliate/protocol';
 import { nearest } from '../options/nearest.ts';
 import { buildConfig } from '../status/config.ts';
 import type { AgentContext } from '../status/context.ts';
@@ -48,6 +48,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     get(restPaths.ips, () => tables.ipcacheRows.all().map(row => ipJson(row, tables))),
     get(restPaths.policy, () => policyTree(tables)),
     get(restPaths.policySelectors, () => policySelectors(context)),
+    get(restPaths.policyVerify, () => verification(context)),
     get(restPaths.services, () => services(context)),
     get('/v1/service/*', ({ name }) =>
       found(
@@ -152,6 +153,15 @@ function dump(context: AgentContext, name: string, query: URLSearchParams): unkn
 }
 
 /** `name`: as of /v1/endpoint, or 'host'. */
+function verification({ verifier }: AgentContext): PolicyVerification {
+  const { checked, lastRound } = verifier.health();
+  return {
+    ...verifier.verifyAll(),
+    checked,
+    lastRound: lastRound === undefined ? '' : new Date(lastRound).toISOString(),
+  };
+}
+
 function policyMaps(context: AgentContext, name: string | null): ReturnType<typeof dumpPolicyMaps> {
   if (name === null) return dumpPolicyMaps(context);
   return dumpPolicyMaps(context, name === 'host' ? 0 : findEndpoint(context, name).id);

@@ -23,6 +23,7 @@ import type { ReflectorHealth } from '@ciliate/sources';
 import type { Ipam } from '../ipam/ipam.ts';
 import type { WorkHealth } from '../keyed-queue.ts';
 import type { AgentOptions } from '../options/agent-options.ts';
+import type { PolicyVerifier } from '../policy/policy-verifier.ts';
 
 /** The kernel side as REST sees it. */
 export interface DatapathView {
@@ -39,6 +40,7 @@ export interface DatapathView {
   readonly nat: () => Iterable<readonly [NatKey, NatEntry]>;
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
+  readonly policyMap: (group: number) => readonly (readonly [PolicyKey, PolicyEntry])[] | undefined;
   /** Number of a group → its policy map. */
   readonly policyMaps: () => Iterable<readonly [number, readonly (readonly [PolicyKey, PolicyEntry])[]]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;
@@ -58,6 +60,7 @@ export interface AgentContext {
   readonly controllers: () => readonly WorkHealth[];
   readonly reflectors: () => readonly ReflectorHealth[];
   readonly apiServer: string;
+  readonly verifier: PolicyVerifier;
   readonly health: () => ClusterHealth;
   readonly probe: () => Promise<ClusterHealth>;
   readonly nodeAddresses: () => readonly Address[];

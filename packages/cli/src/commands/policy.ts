@@ -5,12 +5,14 @@ import { type DiffFlags, diffPolicies } from '../policy/diff.ts';
 import { type ExplainFlags, explainOffline } from '../policy/explain.ts';
 import { addSceneOptions } from '../policy/options.ts';
 import { type TestFlags, testPolicies } from '../policy/test.ts';
+import { verifyPolicies } from '../policy/verify.ts';
 
 /** Subcommands of `group`, which is `ciliate policy`. */
 export function addPolicyTools(group: Command): void {
   addExplain(group);
   addTest(group);
   addDiff(group);
+  addVerify(group);
 }
 
 function addExplain(group: Command): void {
@@ -53,4 +55,13 @@ function addDiff(group: Command): void {
   ).action((flags: DiffFlags, command: Command) => {
     diffPolicies(flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
   });
+}
+
+function addVerify(group: Command): void {
+  group
+    .command('verify')
+    .description('Compare the policy maps in the kernel with what the policies compile to, now')
+    .action((_flags: unknown, command: Command) =>
+      verifyPolicies(createContext(command.optsWithGlobals<GlobalOptions>())),
+    );
 }

@@ -1,6 +1,7 @@
 /** Everybody that policies can be about, and the maps that they get: the same compiler and lookups as on a node, without a node. */
 import {
   type Address,
+  type AddressBlockRow,
   type CidrGroupRow,
   firstCidrIdentity,
   firstClassIdentity,
@@ -19,7 +20,7 @@ import {
   ruleReferenceKey,
 } from '@ciliate/model';
 import { appliedRules, type CompiledGroup, compileGroup, type EnforcementMode } from './compile-group.ts';
-import { PolicyLookup } from './lookup.ts';
+import { PolicyLookup, type PolicyMapEntry } from './lookup.ts';
 import { type PeerContext, type PeerIdentity, prefixesOf, selectsPeer } from './peers.ts';
 
 /** A pod, a node, something reserved, or an address outside. */
@@ -45,6 +46,8 @@ export interface SceneInput {
   readonly dualStack: boolean;
   /** Of the node, when policies are for nodes too. */
   readonly hostLabels: Labels;
+  /** Numbers of blocks as a node has given them; absent: the scene gives its own. */
+  readonly blocks?: readonly AddressBlockRow[];
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -150,6 +153,14 @@ export class PolicyScene {
     );
   }
 
+  /** The map of somebody's group, each rule in words. */
+  mapOf(subject: Somebody): {
+    readonly entries: readonly PolicyMapEntry[];
+    readonly rule: (id: number) => RuleReference | undefined;
+  } {
+    return { entries: this.#of(subject).group.entries, rule: id => this.#references[id - 1] };
+  }
+
   /** 0: in no block of a NetworkPolicy. */
   classOf({ addresses }: Somebody): number {
     const [address] = addresses;
@@ -217,7 +228,10 @@ function blocksOf(input: SceneInput, context: PeerContext): readonly Block[] {
     for (const prefix of prefixesOf(peer, context)) {
       const world = input.dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
       const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
-      const id = (kind === 'class' ? firstClassIdentity : firstCidrIdentity) + blocks.size;
+      const given = input.blocks?.find(block => block.kind === kind && block.prefix === prefix)?.id;
+      const id = given ?? (kind === 'class' ? firstClassIdentity : firstCidrIdentity) + blocks.size;
+      // A node leaves some out: those inside of its pods' prefixes.
+      if (input.blocks !== undefined && given === undefined) continue;
       const key = `${kind} ${prefix}`;
       if (!blocks.has(key)) blocks.set(key, { id, labels, prefix, kind, namedPorts: noPorts });
     }
