@@ -106,6 +106,14 @@ export class AgentNode {
     );
   }
 
+  /** Replaces whole collections of the API server, by path; the agent's watches see what changed. */
+  setObjects(objects: Readonly<Record<string, readonly unknown[]>>): void {
+    const url = `http://127.0.0.1:${apiPort}/test/objects`;
+    const argv = [`--net=${this.netns}`, 'curl', '--silent', '--fail', '--data-binary', '@-', url];
+    const run = spawnSync('nsenter', argv, { input: JSON.stringify(objects), encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`the API server does not take objects: ${run.stderr}`);
+  }
+
   /** Waits until its port is free. */
   async stopApi(): Promise<void> {
     const api = this.#api;
