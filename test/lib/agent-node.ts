@@ -29,6 +29,11 @@ export interface PluginCall {
   readonly config?: Readonly<Record<string, unknown>>;
 }
 
+function pluginResult(code: number | null, stdout: string, started: number): PluginResult {
+  const output = stdout === '' ? {} : JSON.parse(stdout);
+  return { code: code ?? 255, output, milliseconds: performance.now() - started };
+}
+
 export interface AgentNodeOptions {
   /** Unique on the machine. */
   readonly name: string;
@@ -177,31 +182,53 @@ export class AgentNode {
   }
 
   /** Runs the plugin as a runtime does. */
-  plugin(call: PluginCall, input?: string): PluginResult {
-    const config = {
+  plugin(call: PluginCall, input = this.#networkConfig(call)): PluginResult {
+    const started = performance.now();
+    const run = spawnSync(join(root, 'build/bin/ciliate-cni'), [], {
+      input,
+      encoding: 'utf8',
+      env: this.#pluginEnvironment(call),
+    });
+    return pluginResult(run.status, run.stdout, started);
+  }
+
+  /** The same, beside others. */
+  pluginAsync(call: PluginCall): Promise<PluginResult> {
+    const started = performance.now();
+    const child = spawn(join(root, 'build/bin/ciliate-cni'), [], {
+      env: this.#pluginEnvironment(call),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', chunk => chunks.push(chunk));
+    child.stdin.end(this.#networkConfig(call));
+    return new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', code => resolve(pluginResult(code, Buffer.concat(chunks).toString(), started)));
+    });
+  }
+
+  #networkConfig(call: PluginCall): string {
+    return JSON.stringify({
       cniVersion: '1.1.0',
       name: 'ciliate',
       type: 'ciliate-cni',
       socketPath: this.socketPath,
       stateDir: join(this.directory, 'state'),
       ...call.config,
-    };
-    const started = performance.now();
-    const run = spawnSync(join(root, 'build/bin/ciliate-cni'), [], {
-      input: input ?? JSON.stringify(config),
-      encoding: 'utf8',
-      env: {
-        PATH: process.env.PATH,
-        CNI_COMMAND: call.command,
-        CNI_CONTAINERID: call.containerId ?? 'c1',
-        CNI_NETNS: call.netns ?? '',
-        CNI_IFNAME: call.ifname ?? 'eth0',
-        CNI_ARGS: call.args ?? '',
-        CNI_PATH: join(root, 'build/bin'),
-      },
     });
-    const milliseconds = performance.now() - started;
-    return { code: run.status ?? 255, output: run.stdout === '' ? {} : JSON.parse(run.stdout), milliseconds };
+  }
+
+  #pluginEnvironment(call: PluginCall): NodeJS.ProcessEnv {
+    return {
+      PATH: process.env.PATH,
+      CNI_COMMAND: call.command,
+      CNI_CONTAINERID: call.containerId ?? 'c1',
+      CNI_NETNS: call.netns ?? '',
+      CNI_IFNAME: call.ifname ?? 'eth0',
+      CNI_ARGS: call.args ?? '',
+      CNI_PATH: join(root, 'build/bin'),
+    };
   }
 
   get(path: string): Promise<unknown> {
