@@ -1,6 +1,10 @@
-/** kill -9 of an agent under load: no connection breaks, nothing is lost, the restarted agent adopts what is there. */
+/** kill -9 and upgrade of an agent under load: no connection breaks, nothing is lost, the restarted agent adopts what is there. */
 import assert from 'node:assert/strict';
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { pinnedLinkInfo } from '@ciliate/kernel';
 import { agentPid } from '../lib/agents.ts';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
@@ -58,11 +62,13 @@ async function ready(cluster: Cluster, node: string): Promise<void> {
 }
 
 describe('surviving', privileged('sandbox'), () => {
-  const cluster = new Cluster({ name: 'survive' });
+  const objects = mkdtempSync(join(tmpdir(), 'ciliate-survive-'));
+  const cluster = new Cluster({ name: 'survive', agentOptions: [`object-dir=${objects}`] });
   let nodePort = '';
   let server = '';
 
   before(async () => {
+    cpSync(join(import.meta.dirname, '../../build/bpf'), objects, { recursive: true });
     cluster.up();
     await cluster.apply(manifest);
     await cluster.kube('wait', '--for=condition=Ready', 'pod', '--all', '--timeout=90s');
@@ -76,9 +82,11 @@ describe('surviving', privileged('sandbox'), () => {
   });
   after(() => {
     cluster.down();
+    rmSync(objects, { recursive: true, force: true });
   });
 
-  test('kill -9 of both agents under load breaks no connection and loses no packet', async () => {
+  /** Bulk, pings and HTTP through ClusterIP and NodePort go on while both agents are killed; nothing of it may fail. */
+  async function killUnderLoad(): Promise<void> {
     const bulk = cluster.exec(
       'pod/default/client',
       'iperf3',
@@ -117,6 +125,31 @@ describe('surviving', privileged('sandbox'), () => {
     await ready(cluster, 'node-2');
     for (const node of ['node-1', 'node-2'])
       assert.ok(!killed.includes(agentPid(cluster, node) ?? 0), `${node} has a new agent`);
+  }
+
+  /** Ids of the programs that a node's links run. */
+  const programIds = (node: string): readonly number[] => {
+    const directory = `/run/ciliate/survive/${node}/bpf/ciliate/links`;
+    return readdirSync(directory).map(name => pinnedLinkInfo(join(directory, name))?.programId ?? 0);
+  };
+
+  test('kill -9 of both agents under load breaks no connection and loses no packet', async () => {
+    const before = programIds('node-1');
+    await killUnderLoad();
+    assert.deepEqual(programIds('node-1'), before, 'the programs are adopted');
+  });
+
+  test('an upgrade under load swaps every program, breaks no connection and loses no packet', async () => {
+    const before = new Map(['node-1', 'node-2'].map(node => [node, programIds(node)]));
+    // Objects of another build: other bytes, which nobody loads.
+    for (const file of readdirSync(objects).filter(name => name.endsWith('.bpf.o')))
+      appendFileSync(join(objects, file), 'another build');
+    await killUnderLoad();
+    for (const [node, ids] of before) {
+      const now = programIds(node);
+      assert.equal(now.length, ids.length);
+      assert.ok(ids.length > 0 && !now.some(id => ids.includes(id)), `${node}: ${ids.join()} became ${now.join()}`);
+    }
   });
 
   test('an endpoint that was there before the kill is still listed, and a new pod gets connected', async () => {
