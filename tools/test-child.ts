@@ -4,6 +4,7 @@
  */
 import { run } from 'node:test';
 import type { TestEvent } from 'node:test/reporters';
+import { pathToFileURL } from 'node:url';
 
 /** Begins the lines that tell a test. */
 export const eventMark = '\u0001';
@@ -45,11 +46,21 @@ function errorText(error: Error | undefined): string {
   return cause === undefined ? (error?.stack ?? 'failed') : String(cause);
 }
 
-/** A suite or a test with subtests fails with its children: only what ran itself counts. */
+/** A suite or a test with subtests fails with its children: only what ran itself counts. A suite's own code and hooks are that too. */
 function isContainer(data: Finished, failed: boolean): boolean {
-  if (data.details.type === 'suite') return true;
   const kind = (data.details.error as { readonly failureType?: string } | undefined)?.failureType;
-  return failed && kind === 'subtestsFailed';
+  return failed ? kind === 'subtestsFailed' : data.details.type === 'suite';
+}
+
+function tell(test: FinishedTest): void {
+  process.stdout.write(`\n${eventMark}${JSON.stringify(test)}\n`);
+  if (test.outcome === 'failed') process.exitCode = 1;
+}
+
+/** node:test keeps it to itself when a file throws; asked for again, the module throws the same error. */
+function fileFailed(file: string, error: unknown): FinishedTest {
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { name: file, outcome: 'failed', detail, milliseconds: 0 };
 }
 
 async function main(file: string): Promise<void> {
@@ -61,11 +72,13 @@ async function main(file: string): Promise<void> {
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const failed = event.type === 'test:fail';
     const data: Finished = event.data;
-    if (isContainer(data, failed)) continue;
-    process.stdout.write(`\n${eventMark}${JSON.stringify(finished(data, failed))}\n`);
-    if (failed) process.exitCode = 1;
+    // A file without tests is told as a test that passed.
+    if (isContainer(data, failed) || (!failed && data.name === file)) continue;
+    tell(finished(data, failed));
   }
+  await import(pathToFileURL(file).href).catch((error: unknown) => tell(fileFailed(file, error)));
 }
 
 const file = process.argv[2];
-if (import.meta.main && file !== undefined) await main(file);
+// Not awaited: a test file may import this one, which must be whole by then.
+if (import.meta.main && file !== undefined) void main(file);
