@@ -9,6 +9,8 @@ export * from './lb-operations.ts';
 export * from './lock.ts';
 export * from './operations.ts';
 export * from './paths.ts';
+export * from './policy-probe.ts';
+export * from './probe-frame.ts';
 export * from './programs.ts';
 export * from './routes.ts';
 export * from './tc-attacher.ts';

@@ -103,3 +103,24 @@ export interface PolicyVerification {
   /** RFC 3339; '': not once through yet. */
   readonly lastRound: string;
 }
+
+/** What the kernel of a node says about one side of a flow, beside what its policies say. */
+export interface KernelVerdict {
+  readonly direction: 'ingress' | 'egress';
+  /** By the maps that are loaded. */
+  readonly allowed: boolean;
+  /** The rule of the entry that decides, in words. */
+  readonly rule: string;
+}
+
+/** GET /v1/ciliate/policy/explain. */
+export interface LivePolicyExplanation<Explanation = unknown> {
+  /** FlowExplanation of @ciliate/control. */
+  readonly explanation: Explanation;
+  /** Sides that this node judges. */
+  readonly kernel: readonly KernelVerdict[];
+  /** The flow's first packet through the loaded program; absent when the sender is no pod of this node. */
+  readonly run?: { readonly program: string; readonly passed: boolean; readonly reason: string };
+  /** In which the two do not agree; empty: they do. */
+  readonly disagreements: readonly string[];
+}

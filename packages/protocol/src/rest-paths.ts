@@ -24,6 +24,8 @@ export const restPaths = {
   monitor: '/v1/ciliate/monitor',
   /** name: lb, ct, nat, ipcache, endpoint, metrics, policy. */
   bpf: (name: BpfDumpName): string => `/v1/ciliate/bpf/${name}`,
+  /** LivePolicyExplanation[]. Query: from, to, port, protocol. */
+  policyExplain: '/v1/ciliate/policy/explain',
   /** PolicyVerification. */
   policyVerify: '/v1/ciliate/policy/verify',
   tables: '/v1/ciliate/tables',

@@ -10,6 +10,7 @@ import { dumpCt, dumpEndpoints, dumpIpcache, dumpLb, dumpMetrics, dumpNat } from
 import { endpointJson, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { monitorRoute } from './monitor-route.ts';
+import { explainLive } from './policy-explain.ts';
 import { dumpPolicyMaps, policySelectors, policyTree } from './policy-json.ts';
 import { notFound, RestFailure, type Route } from './router.ts';
 
@@ -48,6 +49,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     get(restPaths.ips, () => tables.ipcacheRows.all().map(row => ipJson(row, tables))),
     get(restPaths.policy, () => policyTree(tables)),
     get(restPaths.policySelectors, () => policySelectors(context)),
+    get(restPaths.policyExplain, ({ query }) => explainLive(context, query)),
     get(restPaths.policyVerify, () => verification(context)),
     get(restPaths.services, () => services(context)),
     get('/v1/service/*', ({ name }) =>

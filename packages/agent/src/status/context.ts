@@ -16,7 +16,7 @@ import type {
   PolicyEntry,
   PolicyKey,
 } from '@ciliate/abi';
-import type { EventListener } from '@ciliate/datapath';
+import type { EventListener, loadedPeer, ProbeAnswer } from '@ciliate/datapath';
 import type { Address, Tables } from '@ciliate/model';
 import type { BpfMapStatus, ClusterHealth } from '@ciliate/protocol';
 import type { ReflectorHealth } from '@ciliate/sources';
@@ -41,6 +41,15 @@ export interface DatapathView {
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
   readonly policyMap: (group: number) => readonly (readonly [PolicyKey, PolicyEntry])[] | undefined;
+  /** What the maps say about who has an address. */
+  readonly loadedPeer: (address: Address) => ReturnType<typeof loadedPeer>;
+  /** The first packet of a flow through the loaded program; undefined: it is not from a pod of this node. */
+  readonly probe: (flow: {
+    readonly source: Address;
+    readonly destination: Address;
+    readonly protocol: number;
+    readonly port: number;
+  }) => ProbeAnswer | undefined;
   /** Number of a group → its policy map. */
   readonly policyMaps: () => Iterable<readonly [number, readonly (readonly [PolicyKey, PolicyEntry])[]]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { createContext, type GlobalOptions } from '../context.ts';
 import { type DiffFlags, diffPolicies } from '../policy/diff.ts';
-import { type ExplainFlags, explainOffline } from '../policy/explain.ts';
+import { type ExplainFlags, explainLive, explainOffline } from '../policy/explain.ts';
 import { addSceneOptions } from '../policy/options.ts';
 import { type TestFlags, testPolicies } from '../policy/test.ts';
 import { verifyPolicies } from '../policy/verify.ts';
@@ -19,7 +19,10 @@ function addExplain(group: Command): void {
   addSceneOptions(
     group
       .command('explain')
-      .description('Why a flow is allowed or denied: the rule, who isolates, what came nearest, what would allow it')
+      .description(
+        'Why a flow is allowed or denied: the rule, who isolates, what came nearest, what would allow it. ' +
+          'With -f of manifests; else of an agent, whose kernel is asked too',
+      )
       .requiredOption('--from <who>', 'namespace/pod, namespace/label=value, an address, world, host, remote-node …')
       .requiredOption('--to <who>', 'likewise')
       .requiredOption('--port <port>', '5432, 53/UDP, icmp/8')
@@ -28,8 +31,10 @@ function addExplain(group: Command): void {
           .choices(['tcp', 'udp', 'sctp', 'TCP', 'UDP', 'SCTP'])
           .default('tcp'),
       ),
-  ).action((flags: ExplainFlags, command: Command) => {
-    explainOffline(flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
+  ).action(async (flags: ExplainFlags, command: Command) => {
+    const context = createContext(command.optsWithGlobals<GlobalOptions>());
+    if (flags.filename === undefined) await explainLive(flags, context);
+    else explainOffline(flags, context.output);
   });
 }
 

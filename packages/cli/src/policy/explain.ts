@@ -1,5 +1,7 @@
 /** `ciliate policy explain`: why a flow is allowed or denied. */
 import { explainFlow, type FlowExplanation, type SideExplanation } from '@ciliate/control';
+import { type LivePolicyExplanation, restPaths } from '@ciliate/protocol';
+import type { Context } from '../context.ts';
 import type { Output } from '../output.ts';
 import { named, portOf, readScene, type SceneFlags } from './options.ts';
 
@@ -25,6 +27,35 @@ export function explainOffline(flags: ExplainFlags, output: Output): void {
     });
   });
   if (explained.some(one => !one.allowed)) process.exitCode = 1;
+}
+
+type Live = LivePolicyExplanation<FlowExplanation>;
+
+/** From what an agent knows, with what its kernel says. Exit code 1 when something is denied, or the two do not agree. */
+export async function explainLive(flags: ExplainFlags, { agent, output }: Context): Promise<void> {
+  const query = new URLSearchParams({ from: flags.from, to: flags.to, port: flags.port, protocol: flags.protocol });
+  const explained = await agent.get<readonly Live[]>(`${restPaths.policyExplain}?${query}`);
+  output.render(explained, () => {
+    explained.forEach((one, i) => {
+      if (i > 0) output.line();
+      printLive(one, output);
+    });
+  });
+  if (explained.some(one => !one.explanation.allowed || one.disagreements.length > 0)) process.exitCode = 1;
+}
+
+function printLive({ explanation, kernel, run, disagreements }: Live, output: Output): void {
+  const { bad, dim } = output.paint;
+  printExplanation(explanation, output);
+  for (const { direction, allowed, rule } of kernel) {
+    output.line(dim(`  loaded map, ${direction}: ${allowed ? 'allows' : 'denies'}: ${rule}`));
+  }
+  if (run !== undefined) {
+    output.line(dim(`  a packet through ${run.program}: ${run.passed ? 'passes' : `dropped, ${run.reason}`}`));
+  }
+  if (kernel.length === 0)
+    output.line(dim("  this node's kernel judges no side of it: ask the agent of the pod's node (--node)"));
+  for (const text of disagreements) output.line(bad(`  DISAGREEMENT: ${text}`));
 }
 
 export function printExplanation({ from, to, port, allowed, sides }: FlowExplanation, output: Output): void {

@@ -1,0 +1,98 @@
+/** Asks the loaded programs and maps about a flow: what the kernel would do, not what we think that it does. */
+import type { EndpointEntry, MetricsEntry, MetricsKey } from '@ciliate/abi';
+import { VerdictSource } from '@ciliate/abi';
+import { type BpfMap, testRun } from '@ciliate/kernel';
+import { type Address, addressBytes } from '@ciliate/model';
+import type { Datapath } from './datapath.ts';
+import { probeFrame } from './probe-frame.ts';
+import { programOf } from './programs.ts';
+
+export interface ProbeAnswer {
+  readonly passed: boolean;
+  /** enum drop_reason; 0: it passed, or no reason was counted. */
+  readonly reason: number;
+}
+
+/** Lookups as the programs do them. */
+export function loadedPeer(
+  { maps }: Datapath,
+  address: Address,
+): { readonly endpoint: EndpointEntry | undefined; readonly identity: number; readonly classIdentity: number } {
+  const key = { prefixlen: 128, address: addressBytes(address) };
+  const endpoint = maps.endpoints.lookup({ address: key.address });
+  return {
+    endpoint,
+    identity: endpoint?.identity ?? maps.ipcache.lookup(key)?.identity ?? 0,
+    classIdentity: maps.policy_classes.lookup(key)?.identity ?? 0,
+  };
+}
+
+const tcActShot = 2;
+/** Offset of ifindex in struct __sk_buff. */
+const skbIfindex = 40;
+const skbSize = 192;
+
+/**
+ * The first packet of a flow of a pod of this node through from_container (BPF_PROG_TEST_RUN). It goes nowhere; what it leaves in
+ * connection tracking is removed. Undefined: no pod of this node has the address.
+ */
+export function probePolicy(
+  datapath: Datapath,
+  flow: { readonly source: Address; readonly destination: Address; readonly protocol: number; readonly port: number },
+): ProbeAnswer | undefined {
+  const { maps, programs } = datapath;
+  const from = maps.endpoints.lookup({ address: addressBytes(flow.source) });
+  if (from === undefined || from.ifindex === 0) return undefined;
+  const sourcePort = freePort(datapath, flow);
+  const data = probeFrame({ ...flow, sourcePort, sourceMac: macText(from.mac), destinationMac: macText(from.nodeMac) });
+  const context = new DataView(new ArrayBuffer(skbSize));
+  context.setUint32(skbIfindex, from.ifindex, true);
+  const before = dropCounts(maps.metrics);
+  try {
+    const { retval } = testRun(programOf(programs, 'from_container').fd, {
+      data,
+      context: new Uint8Array(context.buffer),
+    });
+    if (retval !== tcActShot) return { passed: true, reason: 0 };
+    const after = dropCounts(maps.metrics);
+    const reason = [...after].find(([key, count]) => key !== 0 && count > (before.get(key) ?? 0n))?.[0] ?? 0;
+    return { passed: false, reason };
+  } finally {
+    for (const key of ctKeys(flow, sourcePort)) maps.ct.remove(key);
+  }
+}
+
+const macText = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+function ctKeys({ source, destination, protocol, port }: Parameters<typeof probePolicy>[1], sourcePort: number) {
+  const isIcmp = protocol === 1 || protocol === 58;
+  const [saddr, daddr] = [addressBytes(source), addressBytes(destination)];
+  // An ICMP query is tracked by its identifier.
+  const dports = isIcmp ? [0, sourcePort] : [port];
+  return [0, 1].flatMap(direction =>
+    dports.map(dport => ({ saddr, daddr, sport: sourcePort, dport, proto: protocol, direction })),
+  );
+}
+
+/** A port from which nothing goes on: an open flow would be asked about itself. */
+function freePort({ maps }: Datapath, flow: Parameters<typeof probePolicy>[1]): number {
+  for (let port = 65_535; port > 64_000; port -= 1) {
+    if (ctKeys(flow, port).every(key => maps.ct.lookup(key) === undefined)) return port;
+  }
+  return 64_000;
+}
+
+/** Of from_container: reason → packets of all CPUs. */
+function dropCounts(
+  metrics: Pick<BpfMap<MetricsKey, readonly MetricsEntry[]>, 'entries'>,
+): ReadonlyMap<number, bigint> {
+  const counts = new Map<number, bigint>();
+  for (const [{ reason, source }, values] of metrics.entries()) {
+    if (source !== VerdictSource.FROM_CONTAINER) continue;
+    counts.set(
+      reason,
+      values.reduce((sum, { packets }) => sum + packets, counts.get(reason) ?? 0n),
+    );
+  }
+  return counts;
+}
