@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { callAgent } from '../../packages/agent/src/cni/call.ts';
 import { quantile } from './statistics.ts';
 
 export interface CniTimes {
@@ -10,10 +11,36 @@ export interface CniTimes {
   readonly addP99Ms: number;
   readonly delP50Ms: number;
   readonly delP99Ms: number;
+  /** Within the agent, without the plugin's process. */
+  readonly agentP50Ms: number;
+  readonly agentP99Ms: number;
+}
+
+/** The agent's own word on how long an ADD took it. */
+async function agentTimes(socketPath: string, count: number): Promise<readonly number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < count; i += 1) {
+    const netns = `ciliate-bench-agent-${i}`;
+    const request = {
+      network: 'ciliate',
+      containerId: netns,
+      netns: `/run/netns/${netns}`,
+      ifname: 'eth0',
+      args: { K8S_POD_NAMESPACE: 'default', K8S_POD_NAME: netns },
+    };
+    spawnSync('ip', ['netns', 'add', netns]);
+    try {
+      times.push((await callAgent(socketPath, { ...request, command: 'ADD' })).agentMicroseconds / 1000);
+      await callAgent(socketPath, { ...request, command: 'DEL' });
+    } finally {
+      spawnSync('ip', ['netns', 'del', netns]);
+    }
+  }
+  return times;
 }
 
 /** `directory` = the node's folder with cni/net.d. @throws when a call fails */
-export function measureCni(plugin: string, directory: string, count: number): CniTimes {
+export async function measureCni(plugin: string, directory: string, count: number): Promise<CniTimes> {
   const configs = join(directory, 'cni/net.d');
   const [file] = readdirSync(configs).toSorted();
   const chain: { name: string; cniVersion: string; plugins: object[] } = JSON.parse(
@@ -51,8 +78,11 @@ export function measureCni(plugin: string, directory: string, count: number): Cn
       spawnSync('ip', ['netns', 'del', netns]);
     }
   }
+  const agent = await agentTimes(join(directory, 'ciliate.sock'), Math.min(count, 20));
   return {
     count,
+    agentP50Ms: quantile(agent, 0.5),
+    agentP99Ms: quantile(agent, 0.99),
     addP50Ms: quantile(add, 0.5),
     addP99Ms: quantile(add, 0.99),
     delP50Ms: quantile(del, 0.5),

@@ -1,0 +1,55 @@
+/**
+ * An API server that holds N services and lets one EndpointSlice change on command: `node bench/services/feed-api.ts PORT`, one line of JSON
+ * {objects: {path: [object]}} on standard input, then one line {type, object} for each change of a slice. Says `sent NANOSECONDS` for each
+ * (CLOCK_MONOTONIC).
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createInterface } from 'node:readline';
+
+const slices = '/apis/discovery.k8s.io/v1/endpointslices';
+
+let objects: Readonly<Record<string, readonly object[]>> = {};
+const watchers = new Set<ServerResponse>();
+
+const collectionOf = (path: string): string => path.replace(/\/namespaces\/[^/]+/, '');
+
+function answer(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+function handle(request: IncomingMessage, response: ServerResponse, text: string): void {
+  const url = new URL(request.url ?? '/', 'http://api');
+  const path = collectionOf(url.pathname);
+  if (url.searchParams.get('watch') === 'true') {
+    response.writeHead(200).flushHeaders();
+    if (path === slices) watchers.add(response);
+    response.on('close', () => watchers.delete(response));
+  } else if (request.method === 'GET') {
+    answer(response, 200, { metadata: { resourceVersion: '10' }, items: objects[path] ?? [] });
+  } else if (request.method === 'POST') {
+    answer(response, 201, JSON.parse(text));
+  } else if (request.method === 'PATCH') {
+    answer(response, 404, { kind: 'Status', code: 404, reason: 'NotFound', message: 'not found' });
+  } else {
+    answer(response, 200, {});
+  }
+}
+
+let first = true;
+createInterface({ input: process.stdin }).on('line', line => {
+  if (first) {
+    first = false;
+    ({ objects } = JSON.parse(line) as { objects: typeof objects });
+    process.stdout.write('ready\n');
+    return;
+  }
+  const sent = process.hrtime.bigint();
+  for (const watcher of watchers) watcher.write(`${line}\n`);
+  process.stdout.write(`sent ${sent}\n`);
+});
+
+createServer((request, response) => {
+  const chunks: Buffer[] = [];
+  request.on('data', chunk => chunks.push(chunk));
+  request.on('end', () => handle(request, response, Buffer.concat(chunks).toString()));
+}).listen(Number(process.argv[2]), '127.0.0.1');
