@@ -67,14 +67,15 @@ static __always_inline struct policy_entry *class_match(void *group, const struc
 	return class ? policy_match(group, v, class->identity) : NULL;
 }
 
+/* A deny that is only tried out does not win over others: it stands where something is allowed, and says that it would deny it. */
 static __always_inline bool is_deny(const struct policy_entry *entry)
 {
-	return entry && (entry->flags & (POLICY_DENY | POLICY_DEFAULT)) == POLICY_DENY;
+	return entry && (entry->flags & (POLICY_DENY | POLICY_DEFAULT | POLICY_AUDIT)) == POLICY_DENY;
 }
 
 static __always_inline bool is_allow(const struct policy_entry *entry)
 {
-	return entry && !(entry->flags & POLICY_DENY);
+	return entry && (!(entry->flags & POLICY_DENY) || (entry->flags & (POLICY_DEFAULT | POLICY_AUDIT)) == POLICY_AUDIT);
 }
 
 /* Whatever decides counts the packet, and names itself in the verdict. */

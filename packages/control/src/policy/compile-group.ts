@@ -17,6 +17,7 @@ import {
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
 import type { PeerIdentity } from './peers.ts';
 import { portPrefixes } from './port-prefixes.ts';
+import { withAudits } from './with-audits.ts';
 
 export type EnforcementMode = 'default' | 'always' | 'never';
 
@@ -100,6 +101,8 @@ class DirectionCompiler {
   readonly #subject: PolicySubject;
   readonly #context: CompileContext;
   readonly #entries = new Map<string, PolicyMapEntry>();
+  /** Deny rules that are only tried out. */
+  readonly #audits: PolicyMapEntry[] = [];
   readonly #isolating: readonly PolicyRow[];
   readonly #isIsolated: boolean;
 
@@ -120,14 +123,21 @@ class DirectionCompiler {
   }
 
   get isJudged(): boolean {
-    return this.#isIsolated || [...this.#entries.values()].some(([, value]) => (value.flags & POLICY_DENY) !== 0);
+    const denies = [...this.#entries.values()].some(([, value]) => (value.flags & POLICY_DENY) !== 0);
+    return this.#isIsolated || denies || this.#audits.length > 0;
   }
 
   /** Ordered by key; the default goes last, unless a rule about everybody and everything has its place. */
   entries(): readonly PolicyMapEntry[] {
     if (!this.isJudged) return [];
-    const kept = [...this.#entries.values()].filter(entry => !this.#isCovered(entry));
     const byDefault = this.#default();
+    const enforced = [...this.#entries.values()].filter(entry => !this.#isCovered(entry));
+    const isDenied = (byDefault[1].flags & (POLICY_DENY | POLICY_AUDIT)) === POLICY_DENY;
+    const kept = withAudits(
+      enforced,
+      this.#audits.filter(entry => !this.#isCovered(entry)),
+      isDenied,
+    );
     const hasOwn = kept.some(([key]) => policyKeyText(key) === policyKeyText(byDefault[0]));
     return [...kept.toSorted(([a], [b]) => compareKeys(a, b)), ...(hasOwn ? [] : [byDefault])];
   }
@@ -204,8 +214,12 @@ class DirectionCompiler {
     return [key, { ruleId, proxyPort: 0, flags, packets: 0n, bytes: 0n }];
   }
 
-  /** Of two rules for one key a deny wins, then one that is not audited, then the first. */
+  /** Of two rules for one key a deny wins, then the first. */
   #put(entry: PolicyMapEntry): void {
+    if ((entry[1].flags & POLICY_AUDIT) !== 0) {
+      this.#audits.push(entry);
+      return;
+    }
     const text = policyKeyText(entry[0]);
     const before = this.#entries.get(text);
     if (before === undefined || strength(entry[1]) > strength(before[1])) this.#entries.set(text, entry);
@@ -216,11 +230,10 @@ class DirectionCompiler {
 
   /** A broader deny of the same identity says the same or the contrary: the longest match must not find this one. */
   #isCovered([key, value]: PolicyMapEntry): boolean {
-    if ((value.flags & POLICY_DENY) !== 0) return false;
-    return broaderKeys(key).some(text => {
-      const found = this.#entries.get(text);
-      return found !== undefined && (found[1].flags & (POLICY_DENY | POLICY_AUDIT)) === POLICY_DENY;
-    });
+    const audit = (value.flags & POLICY_AUDIT) !== 0;
+    if ((value.flags & POLICY_DENY) !== 0 && !audit) return false;
+    const broader = audit ? [policyKeyText(key), ...broaderKeys(key)] : broaderKeys(key);
+    return broader.some(text => ((this.#entries.get(text)?.[1].flags ?? 0) & POLICY_DENY) !== 0);
   }
 }
 
@@ -228,8 +241,7 @@ const anyPort: PortRule = { protocol: 0, port: 0, endPort: 0, l7: false };
 const everybody: Peer = { kind: 'everybody' };
 
 function strength(value: PolicyEntry): number {
-  if ((value.flags & POLICY_DENY) === 0) return 1;
-  return (value.flags & POLICY_AUDIT) === 0 ? 2 : 0;
+  return (value.flags & POLICY_DENY) === 0 ? 1 : 2;
 }
 
 function broaderKeys(key: PolicyKey): readonly string[] {

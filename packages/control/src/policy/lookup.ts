@@ -38,9 +38,7 @@ export class PolicyLookup {
     const any = this.#longest(question, 0);
     const found = [own, ofClass, any].filter(entry => entry !== undefined);
     const decides =
-      found.find(entry => isDeny(entry)) ??
-      found.find(entry => (entry.flags & POLICY_DEFAULT) === 0 && (entry.flags & POLICY_DENY) === 0) ??
-      any;
+      found.find(entry => isDeny(entry)) ?? found.find(entry => (entry.flags & POLICY_DEFAULT) === 0) ?? any;
     if (decides === undefined) return { allowed: false, ruleId: 0, isDefault: true, audit: false };
     return {
       allowed: (decides.flags & POLICY_DENY) === 0,
@@ -62,8 +60,9 @@ export class PolicyLookup {
   }
 }
 
+/** One that is only tried out is none: it stands where something is allowed, and says that it would deny it. */
 export function isDeny(entry: PolicyEntry): boolean {
-  return (entry.flags & (POLICY_DENY | POLICY_DEFAULT)) === POLICY_DENY;
+  return (entry.flags & (POLICY_DENY | POLICY_DEFAULT | POLICY_AUDIT)) === POLICY_DENY;
 }
 
 export function policyKeyText({ prefixlen, identity, direction, proto, dport }: PolicyKey): string {
