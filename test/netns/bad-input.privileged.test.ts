@@ -102,6 +102,41 @@ describe('a full map', privileged('root'), () => {
   });
 });
 
+describe('a node that changes while the agent runs', privileged('root'), () => {
+  const node = new AgentNode({ name: `ciliate-moved-${process.pid}`, podCIDRs: ['10.244.1.0/24'] });
+  const degraded = async (): Promise<string> => {
+    const status = (await node.get('/v1/healthz')) as { readonly ciliate: { readonly degraded: readonly string[] } };
+    return status.ciliate.degraded.join('; ');
+  };
+  before(() => node.up());
+  after(() => node.down());
+
+  test('another pod CIDR and another address: status says both, and new pods get addresses of the new CIDR', async () => {
+    await node.stopApi();
+    const addresses = ['172.31.0.77', 'fd00:172:31::11'].map(address => ({ type: 'InternalIP', address }));
+    const moved = { metadata: { name: node.name }, spec: { podCIDRs: ['10.244.9.0/24'] }, status: { addresses } };
+    node.startApi({ '/api/v1/nodes': [moved] }, 3);
+    await eventually('both are told', async () => {
+      const text = await degraded();
+      assert.match(text, /172\.31\.0\.77.*restart the agent/);
+      assert.match(text, /pod CIDR 10\.244\.1\.0\/24 was taken/);
+      return true;
+    });
+    const netns = node.addPod('a');
+    const added = node.plugin({ command: 'ADD', containerId: 'a', netns });
+    assert.equal(added.code, 0);
+    assert.match(JSON.stringify(added.output.ips), /"10\.244\.9\.3\/32"/);
+  });
+
+  test('a restart takes what there is now', async () => {
+    await node.stopAgent('SIGTERM');
+    await node.startAgent();
+    await eventually('nothing is left to tell', async () => ((await degraded()) === '' ? true : undefined));
+    const address = /inet 10\.244\.9\.1\//;
+    assert.match(sh(`nsenter --net=${node.netns} ip -4 addr show dev ciliate_host`), address);
+  });
+});
+
 describe('an API server that came back older', privileged('root'), () => {
   const [first, second] = [
     service('first', '10.96.0.1', ['10.244.1.11']),

@@ -14,6 +14,9 @@ export class LocalNode {
   readonly #health: boolean;
   #saved = '';
   #row: NodeRow | undefined;
+  /** What the programs were loaded with. */
+  #loaded: readonly Address[] | undefined;
+  #notices: readonly string[] = [];
   #problem: string | undefined;
   #routers: readonly Address[] = [];
   #healthAddresses: readonly Address[] = [];
@@ -35,6 +38,17 @@ export class LocalNode {
   /** Why pods cannot get addresses although the node is known. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** What has changed since the start and is not in force, with what to do. */
+  get notices(): readonly string[] {
+    return this.#notices;
+  }
+
+  /** The node's addresses, for the programs' constants: later changes are told, not followed. */
+  takeAddresses(): readonly Address[] {
+    this.#loaded = internalAddresses(this.#row);
+    return this.#loaded;
   }
 
   get podCIDRs(): readonly Prefix[] {
@@ -75,6 +89,7 @@ export class LocalNode {
       healthAddresses: this.#health ? this.#healthAddresses : [],
     };
     this.#row = local;
+    this.#notice(local);
     if (podCIDRs.length > 0 && internalAddresses(local).length > 0) this.#save(local);
     return local;
   }
@@ -97,6 +112,12 @@ export class LocalNode {
     return this.#ipam.podCIDRs;
   }
 
+  #notice(row: NodeRow): void {
+    const notices = changesOf({ loaded: this.#loaded, now: internalAddresses(row), withdrawn: this.#ipam.withdrawn });
+    for (const notice of notices) if (!this.#notices.includes(notice)) this.#log.warn(notice);
+    this.#notices = notices;
+  }
+
   #save(row: NodeRow): void {
     // Labels and annotations change often and are not needed to start.
     const state = JSON.stringify({ format, row: { ...row, labels: {}, annotations: {} } });
@@ -104,6 +125,27 @@ export class LocalNode {
     writeStateFile(this.#path, JSON.parse(state));
     this.#saved = state;
   }
+}
+
+/** What a running agent cannot follow, as sentences with their remedy. */
+export function changesOf(node: {
+  readonly loaded: readonly Address[] | undefined;
+  readonly now: readonly Address[];
+  readonly withdrawn: readonly Prefix[];
+}): readonly string[] {
+  const { loaded, now, withdrawn } = node;
+  const moved = loaded !== undefined && now.length > 0 && now.toSorted().join() !== loaded.toSorted().join();
+  return [
+    ...(moved
+      ? [
+          `the node's address is ${now.join(', ')} now, programs were loaded with ${loaded.join(', ')}: restart the agent of this node`,
+        ]
+      : []),
+    ...withdrawn.map(
+      prefix =>
+        `pod CIDR ${prefix} was taken from this node while addresses of it are in use: restart its pods, then the agent`,
+    ),
+  ];
 }
 
 /** The node's own addresses that packets of other nodes come to. */

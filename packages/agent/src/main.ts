@@ -130,7 +130,7 @@ class Agent {
     await this.#readiness.localNode(signal);
     const datapath = await this.#open(
       this.#options,
-      { nodeAddresses: internalAddresses(this.#local.row), routers: this.#local.routers },
+      { nodeAddresses: this.#local.takeAddresses(), routers: this.#local.routers },
       { db: this.#db, tables: this.#tables, log: this.#log },
     );
     await this.#serve({ datapath, source, writers, nodePublisher, api, signal });

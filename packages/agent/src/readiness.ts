@@ -51,7 +51,7 @@ export class Readiness {
   degraded(reflectors: readonly ReflectorHealth[]): readonly string[] {
     const reasons: string[] = [];
     if (this.#local.problem !== undefined) reasons.push(this.#local.problem);
-    reasons.push(...this.#servicesInPodCIDRs());
+    reasons.push(...this.#local.notices, ...this.#servicesInPodCIDRs());
     const waiting = reflectors.filter(reflector => !reflector.synced).map(reflector => reflector.name);
     if (waiting.length > 0) reasons.push(`working from known state, no list yet of ${waiting.join(', ')}`);
     const broken = reflectors.find(reflector => reflector.synced && reflector.consecutiveFailures > 1);

@@ -63,6 +63,31 @@ test('a CIDR too small for router, health and a pod is refused', () => {
   assert.throws(() => new Ipam(dual).setPodCIDRs(cidrs('10.244.1.0/30')), /too small/);
 });
 
+test('a CIDR that is taken away gives nothing new; what is in use of it stays until it is released', () => {
+  const ipam = new Ipam(dual);
+  ipam.setPodCIDRs(cidrs('10.244.1.0/24'));
+  const [old] = ipam.allocate('a/1');
+  ipam.setPodCIDRs(cidrs('10.244.7.0/24'));
+  assert.deepEqual(ipam.withdrawn, ['10.244.1.0/24']);
+  assert.deepEqual(ipam.podCIDRs, ['10.244.7.0/24', '10.244.1.0/24']);
+  assert.deepEqual(ipam.allocate('a/2'), ['10.244.7.3'], 'not the places of router and health');
+  ipam.setPodCIDRs([]);
+  assert.deepEqual(ipam.podCIDRs, ['10.244.7.0/24', '10.244.1.0/24'], 'no CIDR at all changes nothing');
+  ipam.release(old as Address);
+  assert.deepEqual([ipam.withdrawn, ipam.podCIDRs], [[], ['10.244.7.0/24']]);
+});
+
+test('a CIDR that comes back knows what is in use of it; an unused one is forgotten at once', () => {
+  const ipam = new Ipam(dual);
+  ipam.setPodCIDRs(cidrs('10.244.1.0/24', 'fd00:1::/64'));
+  ipam.restore(parseAddress('10.244.1.1'), 'a/1');
+  ipam.setPodCIDRs(cidrs('10.244.7.0/24'));
+  assert.deepEqual(ipam.withdrawn, ['10.244.1.0/24']);
+  ipam.setPodCIDRs(cidrs('10.244.1.0/24'));
+  assert.deepEqual([ipam.withdrawn, ipam.podCIDRs], [[], ['10.244.1.0/24']]);
+  assert.deepEqual(ipam.allocate('a/2'), ['10.244.1.3']);
+});
+
 test('restored addresses are taken; those of no pool are told', () => {
   const ipam = new Ipam(dual);
   ipam.setPodCIDRs(cidrs('10.244.1.0/24'));

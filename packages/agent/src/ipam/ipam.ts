@@ -11,6 +11,13 @@ export interface IpamOptions {
   readonly serviceCIDRs: readonly string[];
 }
 
+/** reserveFixed: router and health. */
+const fixedPlaces = [0, 1];
+/** Holds the fixed places of a pool that is not the first. */
+const spare = 'reserved';
+
+const inUse = (pool: AddressPool): boolean => pool.allocations().some(([, owner]) => owner !== spare);
+
 export class IpamError extends Error {
   override readonly name = 'IpamError';
   readonly code: 'POD_CIDR_OVERLAPS_SERVICES' | 'POD_CIDR_INVALID';
@@ -24,24 +31,38 @@ export class IpamError extends Error {
 export class Ipam {
   readonly #options: IpamOptions;
   #pools: readonly AddressPool[] = [];
+  #withdrawn: readonly AddressPool[] = [];
 
   constructor(options: IpamOptions) {
     this.#options = options;
   }
 
+  /** Those that give addresses first, then those that were taken from the node and are still in use. */
   get podCIDRs(): readonly Prefix[] {
-    return this.#pools.map(pool => pool.prefix);
+    return [...this.#pools, ...this.#withdrawn].map(pool => pool.prefix);
+  }
+
+  /** Taken from this node while addresses of it are in use: nothing new comes from it. */
+  get withdrawn(): readonly Prefix[] {
+    return this.#withdrawn.map(pool => pool.prefix);
   }
 
   /**
-   * Pools are added, never taken away: addresses in use stay valid until their pods are gone.
+   * What is not named any more gives no new addresses; those in use stay valid until their pods are gone. No CIDR at all changes
+   * nothing: the node's object is not complete yet.
    * @throws IpamError when a CIDR overlaps the services' or is none
    */
   setPodCIDRs(prefixes: readonly Prefix[]): void {
     const wanted = prefixes.filter(prefix => (prefix.includes(':') ? this.#options.ipv6 : this.#options.ipv4));
-    const known = new Set(this.podCIDRs);
-    const added = wanted.filter(prefix => !known.has(prefix)).map(prefix => this.#newPool(prefix));
-    this.#pools = [...this.#pools, ...added];
+    if (wanted.length === 0) return;
+    const known = [...this.#pools, ...this.#withdrawn];
+    const pools = wanted.map(prefix => known.find(pool => pool.prefix === prefix) ?? this.#newPool(prefix));
+    if (known.length > 0) {
+      // After a restart such a pool may be the first: router and health must find their places free.
+      for (const pool of pools) for (const index of fixedPlaces) pool.reserve(pool.nth(index), spare);
+    }
+    this.#withdrawn = known.filter(pool => !pools.includes(pool) && inUse(pool));
+    this.#pools = pools;
   }
 
   /** One address of each enabled family that has a pool. @throws CniFailure POOL_EXHAUSTED, 11 without any pool */
@@ -79,16 +100,18 @@ export class Ipam {
 
   /** What a restored endpoint holds. False when no pool has it: a pod CIDR that is gone; the pod keeps its address. */
   restore(address: Address, owner: string): boolean {
-    return this.#pools.some(pool => pool.reserve(address, owner));
+    return [...this.#pools, ...this.#withdrawn].some(pool => pool.reserve(address, owner));
   }
 
   release(address: Address): void {
-    for (const pool of this.#pools) pool.release(address);
+    for (const pool of [...this.#pools, ...this.#withdrawn]) pool.release(address);
+    this.#withdrawn = this.#withdrawn.filter(inUse);
   }
 
   status(): Omit<IpamStatus, 'status'> & { readonly status: string } {
-    const allocations = this.#pools.flatMap(pool => pool.allocations());
-    const pools = this.#pools.map(describePool);
+    const all = [...this.#pools, ...this.#withdrawn];
+    const allocations = all.flatMap(pool => pool.allocations());
+    const pools = all.map(describePool);
     return {
       status: pools
         .map(pool => `${pool.family}: ${pool.allocated}/${pool.capacity} allocated from ${pool.prefix}`)
