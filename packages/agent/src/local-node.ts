@@ -16,7 +16,7 @@ export class LocalNode {
   #row: NodeRow | undefined;
   /** What the programs were loaded with. */
   #loaded: readonly Address[] | undefined;
-  #notices: readonly string[] = [];
+  #logged: readonly string[] = [];
   #problem: string | undefined;
   #routers: readonly Address[] = [];
   #healthAddresses: readonly Address[] = [];
@@ -42,7 +42,11 @@ export class LocalNode {
 
   /** What has changed since the start and is not in force, with what to do. */
   get notices(): readonly string[] {
-    return this.#notices;
+    return changesOf({
+      loaded: this.#loaded,
+      now: internalAddresses(this.#row),
+      withdrawn: this.#ipam.withdrawn,
+    });
   }
 
   /** The node's addresses, for the programs' constants: later changes are told, not followed. */
@@ -89,7 +93,7 @@ export class LocalNode {
       healthAddresses: this.#health ? this.#healthAddresses : [],
     };
     this.#row = local;
-    this.#notice(local);
+    this.#logNotices();
     if (podCIDRs.length > 0 && internalAddresses(local).length > 0) this.#save(local);
     return local;
   }
@@ -112,10 +116,10 @@ export class LocalNode {
     return this.#ipam.podCIDRs;
   }
 
-  #notice(row: NodeRow): void {
-    const notices = changesOf({ loaded: this.#loaded, now: internalAddresses(row), withdrawn: this.#ipam.withdrawn });
-    for (const notice of notices) if (!this.#notices.includes(notice)) this.#log.warn(notice);
-    this.#notices = notices;
+  #logNotices(): void {
+    const { notices } = this;
+    for (const notice of notices) if (!this.#logged.includes(notice)) this.#log.warn(notice);
+    this.#logged = notices;
   }
 
   #save(row: NodeRow): void {

@@ -105,7 +105,7 @@ export class EndpointManager {
       await devices.wired(row, AbortSignal.timeout(wireTimeout));
       return addReply(row, routers, mtu);
     } catch (error) {
-      if (row !== undefined) await this.#forget(row);
+      if (row !== undefined) await this.forget(row);
       else for (const address of addresses) ipam.release(address);
       throw error;
     }
@@ -166,7 +166,7 @@ export class EndpointManager {
   remove(request: CniRequest): Promise<void> {
     return this.#serialized(request, async () => {
       const row = this.find(request.containerId, request.ifname);
-      if (row !== undefined) await this.#forget(row);
+      if (row !== undefined) await this.forget(row);
     });
   }
 
@@ -202,7 +202,7 @@ export class EndpointManager {
       .all()
       .filter(row => row.kind === 'pod' && row.network === request.network)
       .filter(row => !valid.has(attachmentKey(row.containerId, row.containerDevice)));
-    for (const row of stale) await this.#forget(row);
+    for (const row of stale) await this.forget(row);
     return stale.length;
   }
 
@@ -225,7 +225,8 @@ export class EndpointManager {
     return this.#allocateId();
   }
 
-  async #forget(row: EndpointRow): Promise<void> {
+  /** Takes an endpoint away with its device, files and addresses. */
+  async forget(row: EndpointRow): Promise<void> {
     const { db, endpoints, devices, store, ipam } = this.#modules;
     // The device first: its programs go with it, and a failure leaves an endpoint that DEL can be tried on again.
     await devices.remove(row);

@@ -44,6 +44,7 @@ export class HealthEndpoint implements Service {
     try {
       const addresses = this.#modules.addresses();
       if (addresses.length === 0) return;
+      await this.#removeMoved(addresses);
       if (this.#modules.endpoints.find(this.#containerId, device) === undefined) await this.#create(addresses);
       await this.#respond(addresses);
     } catch (error) {
@@ -58,6 +59,13 @@ export class HealthEndpoint implements Service {
 
   get #containerId(): string {
     return `health-${this.#options.node}`;
+  }
+
+  /** One of a pod CIDR that this node has no more. */
+  async #removeMoved(addresses: readonly Address[]): Promise<void> {
+    const { endpoints } = this.#modules;
+    const row = endpoints.find(this.#containerId, device);
+    if (row !== undefined && row.addresses.join() !== addresses.join()) await endpoints.forget(row);
   }
 
   async #create(addresses: readonly Address[]): Promise<void> {
