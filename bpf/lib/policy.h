@@ -10,9 +10,15 @@
 #define POLICY_ANY (ENDPOINT_POLICY_INGRESS | ENDPOINT_POLICY_EGRESS | ENDPOINT_POLICY_LOCKDOWN)
 #define IDENTITY_LOCAL_SCOPE 0x01000000 /* identities from here on mean something on this node alone */
 
+/*
+ * The host is tracked from the start where it has a firewall: its first policy must not cut connections that it has open, the agent's
+ * watches before all.
+ */
 static __always_inline bool policed(const struct endpoint_entry *ep)
 {
-	return ep && (ep->flags & POLICY_ANY);
+	if (!ep)
+		return false;
+	return (ep->flags & POLICY_ANY) || ((ep->flags & ENDPOINT_HOST) && (config.flags & CONFIG_HOST_FIREWALL));
 }
 
 static __always_inline __u32 world_identity(const struct addr *address)

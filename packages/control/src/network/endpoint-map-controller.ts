@@ -154,8 +154,9 @@ class PolicyInForce {
     return isFree ? open : { group, revision: 0, flags: ENDPOINT_POLICY_LOCKDOWN };
   }
 
-  #ofGroup({ id, revision, ingress, egress, usesClasses }: PolicyGroupRow): EntryPolicy {
-    if (!ingress && !egress) return open;
+  #ofGroup({ id, revision, host, ingress, egress, usesClasses }: PolicyGroupRow): EntryPolicy {
+    // The host's flows are tracked without a policy too: the revision says that they were allowed, so that the first policy judges anew.
+    if (!ingress && !egress) return host ? { group: id, revision, flags: 0 } : open;
     const flags =
       (ingress ? ENDPOINT_POLICY_INGRESS : 0) |
       (egress ? ENDPOINT_POLICY_EGRESS : 0) |
