@@ -24,6 +24,7 @@ import { internalAddresses, LocalNode } from './local-node.ts';
 import { createLog, describe, type Log } from './log.ts';
 import { openDatapath } from './open-datapath.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { HostTracked } from './policy/host-tracked.ts';
 import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
 import { sceneSettings } from './policy/scene-settings.ts';
 import { EndpointPublisher } from './publish/endpoint-publisher.ts';
@@ -199,6 +200,7 @@ class Agent {
     const restored = await endpoints.restore();
     this.#log.info('endpoints restored', restored);
     await datapath.start();
+    this.#trackHost(api);
     const publisher = new EndpointPublisher({
       endpoints: table,
       writers,
@@ -262,6 +264,14 @@ class Agent {
       { interval: 5000, slice: 512 },
       { tables: this.#tables, loaded: view, scene, clock: systemClock, log: this.#log },
     );
+  }
+
+  /** Watches that are older than the host's firewall would end with its first policy. */
+  #trackHost(api: KubeClient): void {
+    if (!this.#options['enable-host-firewall']) return;
+    const tracked = new HostTracked(this.#tables.endpointMapRows, () => api.reconnect());
+    tracked.start();
+    this.#lifecycle.append({ name: tracked.name, start: () => undefined, stop: () => tracked.stop() });
   }
 
   #prober(): Prober {

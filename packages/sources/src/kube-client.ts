@@ -53,6 +53,11 @@ export class KubeClient implements KubeApi {
       : new HttpAgent(common);
   }
 
+  /** Ends every connection: requests under way fail and are made again on new ones by whoever retries. */
+  reconnect(): void {
+    this.#agent.destroy();
+  }
+
   async request(method: string, path: string, options: RequestOptions = {}): Promise<KubeObject> {
     const response = await this.#send(method, path, options);
     const text = await readText(response, path);
