@@ -22,6 +22,7 @@ import type {
 import type { Reconcilable } from '@ciliate/tables';
 import type { Address, Prefix } from './address.ts';
 import type { Labels } from './labels.ts';
+import type { AuditMode } from './policy/rows.ts';
 import type { LabelSelector } from './selector.ts';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
@@ -79,6 +80,8 @@ export interface HostPort {
 export interface NamespaceRow {
   readonly name: string;
   readonly labels: Labels;
+  /** Annotation ciliate.io/audit: all policies in it are only tried out. Absent: off. */
+  readonly audit?: AuditMode;
 }
 
 export type ServiceType = 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName';

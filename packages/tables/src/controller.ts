@@ -31,6 +31,8 @@ export interface ControllerOptions<In extends Inputs> {
   readonly whole?: boolean;
   /** Computes and writes, in one transaction: when it throws nothing is written and the same changes come again. */
   readonly run: (changes: ChangesOf<In>, txn: WriteTxn) => void;
+  /** Asked after each run: ms until the next one, though nothing changes (something expires). Undefined: none is needed. */
+  readonly again?: () => number | undefined;
   /** ms. Default 100 and 60000. */
   readonly retryMin?: number;
   readonly retryMax?: number;
@@ -51,6 +53,9 @@ interface Input {
   cursor: ChangeCursor<unknown> | undefined;
 }
 
+/** ms that a timer may have (2³¹ - 1); what is later is asked for again. */
+const longestDelay = 86_400_000;
+
 /** Table → table: runs its function when inputs have changed, once for all changes that came together. */
 export class Controller<In extends Inputs = Inputs> {
   readonly name: string;
@@ -61,6 +66,9 @@ export class Controller<In extends Inputs = Inputs> {
   readonly #reports: readonly ((txn: WriteTxn) => void)[];
   #unsubscribe: (() => void)[] = [];
   #cancel: (() => void) | undefined;
+  #cancelAgain: (() => void) | undefined;
+  /** The time has come that the last run asked for. */
+  #due = false;
   #started = false;
   #reported = false;
   #health: Omit<ControllerHealth, 'name'> = {
@@ -98,6 +106,7 @@ export class Controller<In extends Inputs = Inputs> {
     this.#unsubscribe = [];
     this.#cancel?.();
     this.#cancel = undefined;
+    this.#cancelAgain?.();
     this.#started = false;
   }
 
@@ -129,7 +138,7 @@ export class Controller<In extends Inputs = Inputs> {
     const complete = [...this.#inputs.values()].every(input => input.table.initialized);
     const report = complete && !this.#reported;
     const changed = [...this.#inputs.values()].some(input => input.waiting.size > 0);
-    const wanted = changed || report || this.#health.successes === 0;
+    const wanted = changed || report || this.#due || this.#health.successes === 0;
     if (wanted && (complete || this.#options.whole !== true) && !this.#attempt(report)) return;
     for (const resolve of this.#idleWaiters) resolve();
     this.#idleWaiters.clear();
@@ -150,6 +159,7 @@ export class Controller<In extends Inputs = Inputs> {
       onError?.(thrown, this.name);
       return false;
     }
+    this.#runAgain(this.#options.again?.());
     this.#reported ||= report;
     for (const input of this.#inputs.values()) input.waiting.clear();
     this.#health = {
@@ -159,6 +169,17 @@ export class Controller<In extends Inputs = Inputs> {
       consecutiveFailures: 0,
     };
     return true;
+  }
+
+  #runAgain(delay: number | undefined): void {
+    this.#due = false;
+    this.#cancelAgain?.();
+    this.#cancelAgain = undefined;
+    if (delay === undefined) return;
+    this.#cancelAgain = this.#modules.clock.after(Math.min(delay, longestDelay), () => {
+      this.#due = true;
+      this.#schedule(0);
+    });
   }
 
   #failed(thrown: unknown): void {

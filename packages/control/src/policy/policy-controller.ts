@@ -1,16 +1,20 @@
 /** policies × identities × who runs here → policyGroups, endpointPolicies, policyRules. */
 import {
   type AddressBlockRow,
+  type AuditMode,
+  auditedBy,
   type CidrGroupRow,
   type EndpointRow,
   type EndpointSliceRow,
   hostEndpoint,
   type IdentityRow,
   type Labels,
+  type NamespaceRow,
   type NodeRow,
   type PodRow,
   type PolicyGroupRow,
   type PolicyRow,
+  policyKey,
   protocolNumbers,
   type RemoteEndpointRow,
   ruleReferenceKey,
@@ -62,6 +66,7 @@ type PolicyInputs = {
   readonly remoteEndpoints: RemoteEndpointRow;
   readonly pods: PodRow;
   readonly nodes: NodeRow;
+  readonly namespaces: NamespaceRow;
   readonly services: ServiceRow;
   readonly endpointSlices: EndpointSliceRow;
 };
@@ -76,18 +81,19 @@ export function policyController(
 ): Controller<PolicyInputs> {
   const runner = new PolicyRunner(tables, options, restore, modules);
   const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities } = tables;
-  const { endpoints, remoteEndpoints, pods, nodes, services, endpointSlices } = tables;
+  const { endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices } = tables;
   return new Controller<PolicyInputs>(
     {
       name: 'policy-groups',
       inputs: {
         ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities },
-        ...{ endpoints, remoteEndpoints, pods, nodes, services, endpointSlices },
+        ...{ endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices },
       },
       outputs: [tables.policyGroups, tables.policyRules, tables.endpointPolicies],
       // Half of the policies would open what the other half denies, and half of the identities deny what is allowed.
       whole: true,
       run: (changes, txn) => runner.run(changes, txn),
+      again: () => runner.untilExpiry(),
     },
     modules,
   );
@@ -113,6 +119,9 @@ class PolicyRunner {
   readonly #groupOf = new Map<string, string>();
   readonly #ids = new IdAllocator({ min: 1, max: 0x7fff_ffff });
   readonly #restoredIds: ReadonlyMap<string, number>;
+  /** Policy key → when its audit ends. */
+  readonly #audits = new Map<string, number>();
+  readonly #namespaceAudits = new Map<string, AuditMode>();
   #revision: number;
 
   constructor(
@@ -133,9 +142,7 @@ class PolicyRunner {
   }
 
   run(changes: ChangesOf<PolicyInputs>, txn: WriteTxn): void {
-    for (const source of ['policies', 'ciliumPolicies', 'clusterwidePolicies'] as const) {
-      for (const { key, row, deleted } of changes[source]) this.#compiler.setPolicy(key, deleted ? undefined : row);
-    }
+    this.#readPolicies(changes);
     if (changes.cidrGroups.length > 0) this.#compiler.setCidrGroups(this.#tables.cidrGroups.all());
     this.#readIdentities(changes);
     this.#readNamedPorts(changes);
@@ -145,6 +152,47 @@ class PolicyRunner {
     for (const name of this.#compiler.takeDirty()) this.#compile(name, now, txn);
     this.#dropEmpty(now, txn);
     this.#writeRules(txn);
+  }
+
+  /** ms until the next audit ends. */
+  untilExpiry(): number | undefined {
+    const [next] = [...this.#audits.values()].toSorted((a, b) => a - b);
+    return next === undefined ? undefined : Math.max(0, next - this.#modules.clock.now());
+  }
+
+  #readPolicies(changes: ChangesOf<PolicyInputs>): void {
+    const touched = new Map<string, PolicyRow | undefined>();
+    for (const source of ['policies', 'ciliumPolicies', 'clusterwidePolicies'] as const) {
+      for (const { key, row, deleted } of changes[source]) touched.set(key, deleted ? undefined : row);
+    }
+    const moved = changes.namespaces.filter(({ row, deleted }) => this.#namespaceAudit(row, deleted));
+    const names = new Set(moved.map(({ row }) => row.name));
+    const now = this.#modules.clock.now();
+    const over = new Set([...this.#audits].filter(([, until]) => until <= now).map(([key]) => key));
+    if (names.size + over.size > 0) {
+      for (const row of [...this.#tables.policies.all(), ...this.#policies()]) {
+        const key = policyKey(row);
+        if (over.has(key) || (row.namespace !== '' && names.has(row.namespace))) touched.set(key, row);
+      }
+    }
+    for (const [key, row] of touched) this.#setPolicy(key, row);
+  }
+
+  /** True when it is another than before. */
+  #namespaceAudit({ name, audit = 'off' }: NamespaceRow, deleted: boolean): boolean {
+    const before = JSON.stringify(this.#namespaceAudits.get(name) ?? 'off');
+    if (deleted) this.#namespaceAudits.delete(name);
+    else this.#namespaceAudits.set(name, audit);
+    return before !== JSON.stringify(this.#namespaceAudits.get(name) ?? 'off');
+  }
+
+  #setPolicy(key: string, row: PolicyRow | undefined): void {
+    const policy = row === undefined ? undefined : auditedBy(row, this.#tables.namespaces.get(row.namespace));
+    this.#audits.delete(key);
+    if (typeof policy?.audit === 'object' && policy.audit.until > this.#modules.clock.now()) {
+      this.#audits.set(key, policy.audit.until);
+    }
+    this.#compiler.setPolicy(key, policy);
   }
 
   #readIdentities(changes: ChangesOf<PolicyInputs>): void {

@@ -1,11 +1,13 @@
 /** Kubernetes objects (manifests, or what an API server has) into a scene. */
 import {
+  auditedBy,
   type CidrGroupRow,
   cidrGroupFromK8s,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
   type Labels,
   matchesTerms,
+  type NamespaceRow,
   namespaceFromK8s,
   networkPolicyFromK8s,
   type Parsed,
@@ -59,7 +61,7 @@ interface Service {
 
 interface Collected {
   readonly pods: Map<string, PodRow>;
-  readonly namespaces: Map<string, Labels>;
+  readonly namespaces: Map<string, NamespaceRow>;
   readonly policies: Map<string, PolicyRow>;
   readonly places: Map<string, string>;
   readonly groups: CidrGroupRow[];
@@ -80,7 +82,7 @@ export function sceneFromObjects(objects: Iterable<PlacedObject>, settings: Scen
   const scene = new PolicyScene({
     ...rest,
     pods,
-    policies: [...found.policies.values()],
+    policies: [...found.policies.values()].map(row => auditedBy(row, found.namespaces.get(row.namespace))),
     cidrGroups: found.groups,
     serviceIdentities: peer => servedBy(peer, found.services, pods),
     hostLabels: securitySource(found.hostLabels),
@@ -126,7 +128,7 @@ function collect(placed: PlacedObject, found: Collected): void {
     if (row !== undefined && !row.hostNetwork) found.pods.set(`${row.namespace}/${row.name}`, row);
   } else if (kind === 'Namespace') {
     const row = parsed(namespaceFromK8s(object));
-    if (row !== undefined) found.namespaces.set(row.name, row.labels);
+    if (row !== undefined) found.namespaces.set(row.name, row);
   } else if (kind in policyParsers) {
     const row = parsed(
       policyParsers[kind]?.(object) ?? { error: { field: 'kind', message: 'is not known', remedy: '' } },
@@ -189,7 +191,7 @@ function somebodies({ pods, namespaces }: Collected, cluster: string): readonly 
       namespace: pod.namespace,
       podLabels: pod.labels,
       // Kubernetes sets it on every namespace; manifests rarely have it.
-      namespaceLabels: { 'kubernetes.io/metadata.name': pod.namespace, ...namespaces.get(pod.namespace) },
+      namespaceLabels: { 'kubernetes.io/metadata.name': pod.namespace, ...namespaces.get(pod.namespace)?.labels },
       serviceAccount: pod.serviceAccount,
       cluster,
     });

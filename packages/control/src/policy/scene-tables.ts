@@ -1,5 +1,5 @@
 /** What a node knows, as a scene: policies are compiled anew, beside the incremental compiler. */
-import { hostEndpoint, policyKey, type Tables } from '@ciliate/model';
+import { auditedBy, hostEndpoint, policyKey, type Tables } from '@ciliate/model';
 import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
 import { portNumbers } from './scene-objects.ts';
 import { serviceIdentities } from './service-peers.ts';
@@ -9,9 +9,11 @@ export type TableScene = Pick<SceneInput, 'mode' | 'allowLocalHost' | 'dualStack
 };
 
 export function sceneFromTables(tables: Tables, { nodeName, ...settings }: TableScene): PolicyScene {
-  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, addressBlocks } = tables;
+  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, namespaces, addressBlocks } = tables;
   const own = Object.entries(nodes.get(nodeName)?.labels ?? {}).map(([key, value]) => [`k8s:${key}`, value] as const);
-  const all = [...policies.all(), ...ciliumPolicies.all(), ...clusterwidePolicies.all()];
+  const all = [...policies.all(), ...ciliumPolicies.all(), ...clusterwidePolicies.all()].map(row =>
+    auditedBy(row, namespaces.get(row.namespace)),
+  );
   return new PolicyScene({
     ...settings,
     pods: [...localPods(tables), ...remotePods(tables)],

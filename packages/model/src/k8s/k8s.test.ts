@@ -188,3 +188,14 @@ for (const [name, parsed, field] of bad) {
     assert.notEqual(parsed.error.remedy, '');
   });
 }
+
+test('a namespace says whether its policies are only tried out', () => {
+  const audit = (value: string) =>
+    namespaceFromK8s({
+      metadata: { name: 'x', annotations: { 'ciliate.io/audit': value }, creationTimestamp: '2026-01-01T00:00:00Z' },
+    });
+  const row = { name: 'x', labels: {} };
+  assert.deepEqual(audit('false'), { row, problems: [] });
+  assert.deepEqual(audit('true'), { row: { ...row, audit: 'on' }, problems: [] });
+  assert.deepEqual(audit('24h'), { row: { ...row, audit: { until: Date.UTC(2026, 0, 2) } }, problems: [] });
+});

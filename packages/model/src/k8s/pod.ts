@@ -1,3 +1,4 @@
+import { readAudit } from '../policy/audit.ts';
 import type { NamespaceRow, PodRow } from '../rows.ts';
 import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
@@ -32,9 +33,11 @@ export function podFromK8s(object: unknown): Parsed<PodRow> {
 
 /** A core/v1 Namespace. */
 export function namespaceFromK8s(object: unknown): Parsed<NamespaceRow> {
-  return parsing(() => {
+  return parsing(problems => {
     const root = new Reader(object);
-    return { name: root.at('metadata', 'name').text(), labels: root.at('metadata', 'labels').labels() };
+    const audit = readAudit(root, problems);
+    const row = { name: root.at('metadata', 'name').text(), labels: root.at('metadata', 'labels').labels() };
+    return audit === 'off' ? row : { ...row, audit };
   });
 }
 

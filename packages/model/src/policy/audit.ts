@@ -1,7 +1,8 @@
 /** Annotation `ciliate.io/audit`: "true", or for how long from when the object was made: "24h". */
 import type { ParseProblem } from '../k8s/parsed.ts';
 import type { Reader } from '../k8s/reader.ts';
-import type { AuditMode } from './rows.ts';
+import type { NamespaceRow } from '../rows.ts';
+import type { AuditMode, PolicyRow } from './rows.ts';
 
 export const auditAnnotation = 'ciliate.io/audit';
 
@@ -22,6 +23,19 @@ export function readAudit(root: Reader, problems: ParseProblem[]): AuditMode {
     remedy: 'use "true", "false" or a duration such as "24h"',
   });
   return 'off';
+}
+
+/** A policy in a namespace that is audited is audited too; of two times the later one. */
+export function laterAudit(a: AuditMode, b: AuditMode): AuditMode {
+  if (a === 'on' || b === 'on') return 'on';
+  if (a === 'off') return b;
+  return b === 'off' || b.until < a.until ? a : b;
+}
+
+/** The policy as its namespace has it audited. */
+export function auditedBy(policy: PolicyRow, namespace: NamespaceRow | undefined): PolicyRow {
+  const audit = laterAudit(policy.audit, namespace?.audit ?? 'off');
+  return audit === policy.audit ? policy : { ...policy, audit };
 }
 
 export function isAudited(mode: AuditMode, now: number): boolean {
