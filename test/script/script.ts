@@ -66,6 +66,8 @@ class ScriptRun {
         return this.#apply(args, 'put');
       case 'k8s/delete':
         return this.#apply(args, 'delete');
+      case 'k8s/replace':
+        return this.#replace(first, second);
       case 'wait':
         return (await this.#running()).clock.advance(Number(first));
       case 'k8s/problems':
@@ -122,6 +124,15 @@ class ScriptRun {
   async #apply(names: readonly string[], verb: 'put' | 'delete'): Promise<void> {
     const { database } = await this.#running();
     for (const name of names) database.write(txn => this.#kubernetes?.apply(this.#file(name), verb, txn));
+  }
+
+  /** Both within one transaction, as a batch of watch events brings them. */
+  async #replace(gone: string, come: string): Promise<void> {
+    const { database } = await this.#running();
+    database.write(txn => {
+      this.#kubernetes?.apply(this.#file(gone), 'delete', txn);
+      this.#kubernetes?.apply(this.#file(come), 'put', txn);
+    });
   }
 
   async #insert(table: string, name: string): Promise<void> {

@@ -30,9 +30,24 @@ export class Claims<Row> {
   }
 
   winner(key: string): Row | undefined {
-    let best: readonly [string, Claim<Row>] | undefined;
+    return this.#first(key)?.[1].row;
+  }
+
+  /** Rows of the owners that did not win, by owner. */
+  losers(key: string): readonly Row[] {
+    const owners = this.#byKey.get(key);
+    if (owners === undefined || owners.size < 2) return [];
+    const best = this.#first(key)?.[0];
+    return [...owners]
+      .filter(([owner]) => owner !== best)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, claim]) => claim.row);
+  }
+
+  #first(key: string): Entry<Row> | undefined {
+    let best: Entry<Row> | undefined;
     for (const entry of this.#byKey.get(key) ?? []) if (best === undefined || isBefore(entry, best)) best = entry;
-    return best?.[1].row;
+    return best;
   }
 
   #add(owner: string, claim: Claim<Row>): void {

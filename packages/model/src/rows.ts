@@ -353,6 +353,21 @@ export interface RouteRow extends Reconcilable {
   readonly mtu: number;
 }
 
+/**
+ * An address that an owner wants and does not get, since another one has it: two services with one external IP and port, two NodePorts
+ * of one number. Key: service and frontend.
+ */
+export interface ServiceConflictRow {
+  /** Who goes without: namespace/name of the service, as FrontendRow.service. */
+  readonly service: string;
+  /** Who has it. */
+  readonly holder: string;
+  /** What both want, as portKey writes it. */
+  readonly frontend: string;
+  readonly type: FrontendType;
+  readonly message: string;
+}
+
 /** A service whose health others ask for on a port of this node (healthCheckNodePort). Key: the service. */
 export interface ServiceHealthRow {
   /** namespace/name */

@@ -21,6 +21,7 @@ import type {
   PodRow,
   RemoteEndpointRow,
   RouteRow,
+  ServiceConflictRow,
   ServiceHealthRow,
   ServiceRow,
 } from './rows.ts';
@@ -39,6 +40,7 @@ export interface Tables extends PolicyTables {
   readonly localRedirects: RWTable<LocalRedirectRow>;
   readonly frontends: RWTable<FrontendRow, 'service' | 'backend'>;
   readonly serviceHealth: RWTable<ServiceHealthRow>;
+  readonly serviceConflicts: RWTable<ServiceConflictRow, 'frontend'>;
   readonly lbRows: RWTable<LbRow, 'backendId'>;
   readonly ipcacheRows: RWTable<IpcacheRow>;
   readonly endpointMapRows: RWTable<EndpointMapRow>;
@@ -102,6 +104,11 @@ function serviceTables(db: Database) {
     }),
     localRedirects: db.table<LocalRedirectRow, string>({ name: 'localRedirects', key: objectKey }),
     serviceHealth: db.table<ServiceHealthRow, string>({ name: 'serviceHealth', key: row => row.service }),
+    serviceConflicts: db.table<ServiceConflictRow, 'frontend'>({
+      name: 'serviceConflicts',
+      key: row => `${row.service} ${row.frontend}`,
+      indexes: { frontend: row => [row.frontend] },
+    }),
     frontends: db.table<FrontendRow, 'service' | 'backend'>({
       name: 'frontends',
       key: portKey,

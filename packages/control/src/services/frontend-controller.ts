@@ -22,6 +22,7 @@ import {
 } from './compile-frontends.ts';
 import { hostPortFrontends } from './host-ports.ts';
 import { addressRedirect, type Redirect, redirectPods, serviceRedirect } from './local-redirect.ts';
+import { writeConflicts } from './service-conflicts.ts';
 
 type FrontendInputs = {
   readonly services: ServiceRow;
@@ -30,7 +31,7 @@ type FrontendInputs = {
   readonly pods: PodRow;
   readonly localRedirects: LocalRedirectRow;
 };
-type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth'>;
+type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth' | 'serviceConflicts'>;
 export type FrontendConfig = Pick<
   NodeConfig,
   'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP'
@@ -44,7 +45,7 @@ export function frontendController(tables: FrontendTables, config: FrontendConfi
     {
       name: 'service-frontends',
       inputs: { services, endpointSlices, nodes, pods, localRedirects },
-      outputs: [tables.frontends, tables.serviceHealth],
+      outputs: [tables.frontends, tables.serviceHealth, tables.serviceConflicts],
       // Services without their slices would look as if nothing served them.
       whole: true,
       run: (changes, txn) => compiler.run(changes, txn),
@@ -91,6 +92,7 @@ class FrontendCompiler {
     this.#readPods(changes, isOtherNode);
     this.#readRedirects(changes, isOtherNode, dirty);
     for (const key of dirty) this.#compile(key, txn);
+    writeConflicts(this.#claims, this.#tables.serviceConflicts, txn);
     writeWinners(this.#claims, this.#tables.frontends, txn);
   }
 

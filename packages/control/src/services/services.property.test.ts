@@ -166,6 +166,16 @@ const transactions = fc.array(fc.record({ writes: fc.array(write, { maxLength: 4
   size: 'max',
 });
 
+const contextOfTests = {
+  ipv4: true,
+  ipv6: true,
+  nodeName: 'here',
+  nodeLabels: {},
+  algorithm: 'random',
+  forwarding: 'snat',
+  externalClusterIP: false,
+} as const;
+
 function start() {
   const database = createDatabase();
   const tables = defineTables(database);
@@ -228,6 +238,30 @@ function oracle(
   return found;
 }
 
+const conflictsOf = (tables: Tables) =>
+  tables.serviceConflicts
+    .all()
+    .map(row => `${row.service} ${row.frontend} ${row.holder}`)
+    .sort();
+
+/** Each service alone: what it would have, and does not have when all are there. */
+function wantedConflicts(tables: Tables): readonly string[] {
+  const nodePortAddresses = nodePortAddressesOf(tables.nodes.get('here'));
+  const context = { ...contextOfTests, nodePortAddresses };
+  const found = new Set<string>();
+  for (const one of tables.services.all()) {
+    for (const row of compileFrontends([one], tables.endpointSlices.all(), context)) {
+      const holder = tables.frontends.get(portKey(row));
+      assert.ok(holder, 'whoever wants an address, somebody has it');
+      if (holder.service === row.service) continue;
+      const onNode = row.type === 'NodePort' && holder.type === 'NodePort';
+      const isAny = row.address === '0.0.0.0' || row.address === '::';
+      if (onNode === isAny) found.add(`${row.service} ${portKey(row)} ${holder.service}`);
+    }
+  }
+  return [...found].sort();
+}
+
 /** What the maps say after all writes of all rows, read as the datapath reads them. */
 function kernelView(rows: readonly LbRow[]) {
   const services = new Map<string, LbService>();
@@ -280,14 +314,8 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
       assert.deepEqual(errors, []);
       const nodePortAddresses = nodePortAddressesOf(tables.nodes.get('here'));
       const fresh = compileFrontends(tables.services.all(), tables.endpointSlices.all(), {
-        ipv4: true,
-        ipv6: true,
+        ...contextOfTests,
         nodePortAddresses,
-        nodeName: 'here',
-        nodeLabels: {},
-        algorithm: 'random',
-        forwarding: 'snat',
-        externalClusterIP: false,
       });
       const sorted = <T>(rows: readonly T[], key: (row: T) => string) =>
         [...rows].sort((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -305,6 +333,7 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
           }
         }
       }
+      assert.deepEqual(conflictsOf(tables), wantedConflicts(tables), 'who goes without is named, and nobody else');
       for (const { address, flags } of view.backends) {
         const here = tables.endpoints.all().some(row => row.addresses.includes(address));
         const own = tables.nodes.get('here')?.addresses.some(it => it.address === address) === true;
