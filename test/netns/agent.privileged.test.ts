@@ -53,39 +53,43 @@ describe('agent', { skip }, () => {
     assert.match(inPod('a', 'curl --silent --max-time 5 http://10.244.1.2:4240/hello'), new RegExp(node.name));
   });
 
-  test('a drop is counted by its reason and shown by monitor', async () => {
-    const lines: string[] = [];
-    const monitor = spawn('curl', [
-      '--silent',
-      '--no-buffer',
-      '--unix-socket',
-      node.socketPath,
-      'http://agent/v1/ciliate/monitor?type=drop',
-    ]);
-    monitor.stdout.on('data', chunk => lines.push(...String(chunk).split('\n')));
-    await delay(500);
-    inPod('a', 'ip addr add 192.0.2.99/32 dev eth0');
-    spawnSync('nsenter', [
-      `--net=/run/netns/${node.name}-a`,
-      'ping',
-      '-c',
-      '1',
-      '-W',
-      '1',
-      '-I',
-      '192.0.2.99',
-      '10.244.1.2',
-    ]);
-    inPod('a', 'ip addr del 192.0.2.99/32 dev eth0');
-    for (let tries = 0; tries < 50 && !lines.some(line => line.includes('192.0.2.99')); tries++) await delay(100);
-    monitor.kill();
-    assert.match(lines.join('\n'), /Invalid source ip.*192\.0\.2\.99 -> 10\.244\.1\.2/);
-    const drops = (await node.get('/v1/ciliate/drops')) as readonly {
-      readonly reasonName: string;
-      readonly packets: number;
-    }[];
-    assert.ok((drops.find(drop => drop.reasonName === 'Invalid source ip')?.packets ?? 0) >= 1);
-  });
+  const forged = [
+    ['IPv4', '192.0.2.99/32', '10.244.1.2'],
+    ['IPv6', '2001:db8::99/128', 'fd00:10:244::2'],
+  ] as const;
+  for (const [family, source, target] of forged) {
+    test(`${family}: a drop is counted by its reason and shown by monitor`, async () => {
+      const address = source.split('/')[0] ?? '';
+      const counted = async (): Promise<number> => {
+        const drops = (await node.get('/v1/ciliate/drops')) as readonly {
+          readonly reasonName: string;
+          readonly packets: number;
+        }[];
+        return drops
+          .filter(drop => drop.reasonName === 'Invalid source ip')
+          .reduce((sum, drop) => sum + drop.packets, 0);
+      };
+      const before = await counted();
+      const lines: string[] = [];
+      const command = ['--socket-path', node.socketPath, 'monitor', '--type', 'drop'];
+      const monitor = spawn(join(import.meta.dirname, '../../ciliate'), command);
+      monitor.stdout.on('data', chunk => lines.push(...String(chunk).split('\n')));
+      await new Promise<void>(resolve => monitor.stderr.once('data', () => resolve()));
+      await delay(500);
+      inPod('a', `ip addr add ${source} dev eth0${family === 'IPv6' ? ' nodad' : ''}`);
+      const ping = ['ping', '-c', '1', '-W', '1', '-I', address, target];
+      spawnSync('nsenter', [`--net=/run/netns/${node.name}-a`, ...ping]);
+      inPod('a', `ip addr del ${source} dev eth0`);
+      for (let tries = 0; tries < 50 && !lines.some(line => line.includes(address)); tries++) await delay(100);
+      monitor.kill();
+      const flow = `${address} -> ${target}`;
+      assert.ok(
+        lines.some(line => line.includes('Invalid source ip') && line.includes(flow)),
+        lines.join('\n'),
+      );
+      assert.ok((await counted()) > before);
+    });
+  }
 
   test('an agent that cannot read for a while: monitor and metrics say how many events were lost', async () => {
     const lines: string[] = [];

@@ -85,7 +85,7 @@ describe('two nodes by clsact', privileged('sandbox'), () => {
 });
 
 describe('one node by clsact', privileged('root'), () => {
-  const node = new AgentNode({ name: `ciliate-clsact-${process.pid}` });
+  const node = new AgentNode({ name: `ciliate-filters-${process.pid}` });
   const inside = (command: string): string => sh(`nsenter --net=${node.netns} ${command}`);
   const filters = (device: string): readonly string[] =>
     ['ingress', 'egress'].flatMap(direction =>

@@ -157,6 +157,8 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
   };
 }
 
+const mapTypes = new Map<string, string>(Object.values(mapSpecs).map(spec => [spec.name, spec.type]));
+
 export interface MapUsage {
   readonly name: string;
   readonly type: string;
@@ -255,7 +257,7 @@ export class Datapath {
   mapUsage(): readonly MapUsage[] {
     return Object.values(this.maps).map(map => ({
       name: map.name,
-      type: 'type' in map ? map.type : 'percpu_hash',
+      type: mapTypes.get(map.name) ?? '',
       size: map.maxEntries,
       entries: 'count' in map ? map.count() : [...map.entries()].length,
     }));
