@@ -16,7 +16,6 @@ import { Prober } from './health/prober.ts';
 import { ProxyHealthz } from './health/proxy-healthz.ts';
 import { HealthResponder } from './health/responder.ts';
 import { ServiceHealthServers } from './health/service-health.ts';
-
 import { IdentityAllocator } from './identity/identity-allocator.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -29,6 +28,7 @@ import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
 import { sceneSettings } from './policy/scene-settings.ts';
 import { EndpointPublisher } from './publish/endpoint-publisher.ts';
 import { NodePublisher } from './publish/node-publisher.ts';
+import { ServiceReporter } from './publish/service-reporter.ts';
 import { Readiness } from './readiness.ts';
 import { cniRoutes } from './rest/cni-routes.ts';
 import { readRoutes } from './rest/read-routes.ts';
@@ -224,6 +224,7 @@ class Agent {
           },
         ),
         verifier,
+        new ServiceReporter({ ...this.#tables, writers, log: this.#log }),
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),
       ],

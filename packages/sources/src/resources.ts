@@ -19,6 +19,7 @@ export const resourcePaths = {
   crds: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',
   node: (name: string): string => `/api/v1/nodes/${name}`,
   nodeStatus: (name: string): string => `/api/v1/nodes/${name}/status`,
+  eventsOf: (namespace: string): string => `/api/v1/namespaces/${namespace}/events`,
   pod: (namespace: string, name: string): string => `/api/v1/namespaces/${namespace}/pods/${name}`,
   ciliumNode: (name: string): string => `${cilium}/ciliumnodes/${name}`,
   ciliumEndpointsOf: (namespace: string): string => `${cilium}/namespaces/${namespace}/ciliumendpoints`,

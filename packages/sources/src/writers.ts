@@ -101,6 +101,33 @@ export class KubeWriters {
     return sameLabels(existing['security-labels'], labels);
   }
 
+  /** A warning that `kubectl describe service` shows. One that is there already, from another node, is left as it is. */
+  async postServiceEvent(
+    service: { readonly namespace: string; readonly name: string; readonly uid: string },
+    event: { readonly name: string; readonly reason: string; readonly message: string },
+  ): Promise<void> {
+    const now = new Date().toISOString();
+    const { namespace, name, uid } = service;
+    const body = {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name: event.name, namespace },
+      involvedObject: { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
+      type: 'Warning',
+      reason: event.reason,
+      message: event.message,
+      source: { component: 'ciliate' },
+      firstTimestamp: now,
+      lastTimestamp: now,
+      count: 1,
+    };
+    try {
+      await this.#api.request('POST', resourcePaths.eventsOf(namespace), { body });
+    } catch (error) {
+      if (apiStatus(error) !== 409) throw error;
+    }
+  }
+
   /** What other components look at to know that pods can be run here. */
   async setNetworkAvailable(node: string, annotations: Readonly<Record<string, string>>): Promise<void> {
     const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');

@@ -46,6 +46,12 @@ function families(context: AgentContext): readonly Family[] {
       { labels: { type: 'reserved' }, value: tables.identities.all().filter(row => row.reserved).length },
       { labels: { type: 'node_local' }, value: tables.addressBlocks.size },
     ]),
+    gauge('ciliate_service_conflicts', 'Addresses that a service wants and another one has', [
+      { value: tables.serviceConflicts.size },
+    ]),
+    gauge('ciliate_service_frontends_refused', 'Frontends that do not fit the maps', [
+      { value: tables.lbRows.all().filter(({ status }) => status.kind === 'error' && status.attempts === 0).length },
+    ]),
     ...policyFamilies(context),
     gauge(
       'cilium_ip_addresses',

@@ -1,0 +1,101 @@
+/** Services that do not get what they ask for, to those who can change it: a line of the log and an event of the object. */
+import { createHash } from 'node:crypto';
+import type { FrontendRow, LbRow, ServiceConflictRow, ServiceRow } from '@ciliate/model';
+import type { KubeWriters } from '@ciliate/sources';
+import type { ChangeCursor, Table } from '@ciliate/tables';
+import type { Service } from '../lifecycle.ts';
+import { describe, type Log } from '../log.ts';
+
+export interface ServiceReporterModules {
+  readonly services: Table<ServiceRow>;
+  readonly frontends: Table<FrontendRow>;
+  readonly serviceConflicts: Table<ServiceConflictRow>;
+  readonly lbRows: Table<LbRow>;
+  readonly writers: Pick<KubeWriters, 'postServiceEvent'>;
+  readonly log: Pick<Log, 'info' | 'warn' | 'debug'>;
+}
+
+interface Problem {
+  readonly service: string;
+  readonly reason: 'AddressInUse' | 'DoesNotFit';
+  readonly message: string;
+}
+
+export class ServiceReporter implements Service {
+  readonly name = 'service-reporter';
+  readonly #modules: ServiceReporterModules;
+  readonly #conflicts: ChangeCursor<ServiceConflictRow>;
+  readonly #rows: ChangeCursor<LbRow>;
+  /** What is told and still so, by row. */
+  readonly #told = new Map<string, Problem>();
+  #unsubscribe: readonly (() => void)[] = [];
+
+  constructor(modules: ServiceReporterModules) {
+    this.#modules = modules;
+    this.#conflicts = modules.serviceConflicts.changes();
+    this.#rows = modules.lbRows.changes();
+  }
+
+  start(): void {
+    const { serviceConflicts, lbRows } = this.#modules;
+    this.#unsubscribe = [serviceConflicts, lbRows].map(table => table.subscribe(() => this.#changed()));
+    this.#changed();
+  }
+
+  stop(): void {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    this.#conflicts.close();
+    this.#rows.close();
+  }
+
+  #changed(): void {
+    for (const { key, row, deleted } of this.#conflicts.next()) {
+      const problem = { service: row.service, reason: 'AddressInUse', message: row.message } as const;
+      this.#set(`conflict ${key}`, deleted ? undefined : problem);
+    }
+    for (const { key, row, deleted } of this.#rows.next()) {
+      this.#set(`refused ${key}`, deleted ? undefined : this.#refusal(row));
+    }
+  }
+
+  /** An error after no attempt is the compiler's refusal; others are tried again, and told by the reconciler. */
+  #refusal({ key, status }: LbRow): Problem | undefined {
+    if (status.kind !== 'error' || status.attempts > 0) return undefined;
+    const service = this.#modules.frontends.get(key)?.service ?? '';
+    return { service, reason: 'DoesNotFit', message: status.error };
+  }
+
+  #set(key: string, problem: Problem | undefined): void {
+    const before = this.#told.get(key);
+    if (problem === undefined) {
+      if (before === undefined) return;
+      this.#told.delete(key);
+      // A refused service has one row for each address: the last one to recover says so.
+      if (!this.#isTold(before)) this.#modules.log.info('service recovered', { ...before });
+      return;
+    }
+    const isNews = !this.#isTold(problem);
+    this.#told.set(key, problem);
+    // The same trouble with other numbers is no news.
+    if (!isNews || before?.service === problem.service) return;
+    this.#modules.log.warn('service is not served as asked', { ...problem });
+    this.#post(problem);
+  }
+
+  #isTold({ service, reason, message }: Problem): boolean {
+    for (const one of this.#told.values()) {
+      if (one.service === service && one.reason === reason && one.message === message) return true;
+    }
+    return false;
+  }
+
+  /** Best effort, and only for what is a Service: every node says the same, under one name. */
+  #post({ service, reason, message }: Problem): void {
+    const row = this.#modules.services.get(service);
+    if (row === undefined) return;
+    const digest = createHash('sha256').update(`${row.uid} ${reason} ${message}`).digest('hex').slice(0, 12);
+    this.#modules.writers
+      .postServiceEvent(row, { name: `${row.name}.${digest}`, reason, message })
+      .catch(error => this.#modules.log.debug('event not written', { service, error: describe(error) }));
+  }
+}
