@@ -23,6 +23,7 @@ export * from './policy/policy-test.ts';
 export * from './policy/port-prefixes.ts';
 export * from './policy/restore-policy.ts';
 export * from './policy/scene.ts';
+export * from './policy/scene-json.ts';
 export * from './policy/scene-names.ts';
 export * from './policy/scene-objects.ts';
 export * from './policy/scene-tables.ts';

@@ -26,6 +26,8 @@ export const restPaths = {
   bpf: (name: BpfDumpName): string => `/v1/ciliate/bpf/${name}`,
   /** LivePolicyExplanation[]. Query: from, to, port, protocol. */
   policyExplain: '/v1/ciliate/policy/explain',
+  /** SceneJson of @ciliate/control: pods, policies and settings, as this agent knows them. */
+  policyScene: '/v1/ciliate/policy/scene',
   /** PolicyVerification. */
   policyVerify: '/v1/ciliate/policy/verify',
   tables: '/v1/ciliate/tables',

@@ -1,7 +1,10 @@
 /** Everything that REST can read. */
+
+import { sceneFromTables, sceneToJson } from '@ciliate/control';
 import { type EndpointRow, portKey } from '@ciliate/model';
 import { type BpfDumpName, type PolicyVerification, restPaths } from '@ciliate/protocol';
 import { nearest } from '../options/nearest.ts';
+import { sceneSettings } from '../policy/scene-settings.ts';
 import { buildConfig } from '../status/config.ts';
 import type { AgentContext } from '../status/context.ts';
 import { nodeElement } from '../status/node-element.ts';
@@ -50,6 +53,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     get(restPaths.policy, () => policyTree(tables)),
     get(restPaths.policySelectors, () => policySelectors(context)),
     get(restPaths.policyExplain, ({ query }) => explainLive(context, query)),
+    get(restPaths.policyScene, () => sceneToJson(sceneFromTables(tables, sceneSettings(context.options)))),
     get(restPaths.policyVerify, () => verification(context)),
     get(restPaths.services, () => services(context)),
     get('/v1/service/*', ({ name }) =>

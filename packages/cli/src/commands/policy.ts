@@ -1,10 +1,10 @@
 /** `ciliate policy …`: policies explained, tested and compared, without a cluster or on one. */
 import { type Command, Option } from 'commander';
 import { createContext, type GlobalOptions } from '../context.ts';
-import { type DiffFlags, diffPolicies } from '../policy/diff.ts';
+import { type DiffFlags, diffLive, diffPolicies } from '../policy/diff.ts';
 import { type ExplainFlags, explainLive, explainOffline } from '../policy/explain.ts';
 import { addSceneOptions } from '../policy/options.ts';
-import { type TestFlags, testPolicies } from '../policy/test.ts';
+import { type TestFlags, testLive, testPolicies } from '../policy/test.ts';
 import { verifyPolicies } from '../policy/verify.ts';
 
 /** Subcommands of `group`, which is `ciliate policy`. */
@@ -43,9 +43,12 @@ function addTest(group: Command): void {
     group
       .command('test <file...>')
       .description("Expectations such as 'shop/* can reach db/postgres on 5432; nothing else' (docs/policy-testing.md)")
+      .option('--live', 'pods and policies of a running cluster, and its kernel asked too, instead of manifests')
       .option('--junit <file>', 'write the results there as JUnit XML'),
-  ).action((files: readonly string[], flags: TestFlags, command: Command) => {
-    testPolicies(files, flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
+  ).action(async (files: readonly string[], flags: TestFlags, command: Command) => {
+    const context = createContext(command.optsWithGlobals<GlobalOptions>());
+    if (flags.live === true) await testLive(files, flags, context);
+    else testPolicies(files, flags, context.output);
   });
 }
 
@@ -54,11 +57,13 @@ function addDiff(group: Command): void {
     group
       .command('diff')
       .description('What new policies (-f) would change: pairs, recorded flows, ways to the node; by which rule')
-      .option('--base <path...>', 'what is there: pods, workloads, namespaces, policies')
+      .option('--base <path...>', 'what is there: pods, workloads, namespaces, policies; else what the agent knows')
       .option('--flows <file>', "recorded flows: lines of 'ciliate monitor -o json'")
       .option('--apiserver-port <port>', 'of the API server, for lock-outs', '6443'),
-  ).action((flags: DiffFlags, command: Command) => {
-    diffPolicies(flags, createContext(command.optsWithGlobals<GlobalOptions>()).output);
+  ).action(async (flags: DiffFlags, command: Command) => {
+    const context = createContext(command.optsWithGlobals<GlobalOptions>());
+    if (flags.base === undefined && flags.filename !== undefined) await diffLive(flags, context);
+    else diffPolicies(flags, context.output);
   });
 }
 

@@ -9,17 +9,21 @@ import {
   policyDiff,
   portText,
   type RecordedFlow,
+  type SceneJson,
   sceneDefaults,
+  sceneFromJson,
   sceneFromObjects,
   somebodyNamed,
   type VerdictChange,
+  withPolicies,
 } from '@ciliate/control';
 import { tryParseAddress } from '@ciliate/model';
-import type { MonitorEvent } from '@ciliate/protocol';
+import { type MonitorEvent, restPaths } from '@ciliate/protocol';
+import type { Context } from '../context.ts';
 import { CliError } from '../errors.ts';
 import type { Output } from '../output.ts';
 import { problemText, readManifests, readText } from './manifests.ts';
-import type { SceneFlags } from './options.ts';
+import { readScene, type SceneFlags } from './options.ts';
 
 export interface DiffFlags extends SceneFlags {
   readonly base?: readonly string[];
@@ -27,7 +31,14 @@ export interface DiffFlags extends SceneFlags {
   readonly apiserverPort: string;
 }
 
-/** Exit code 1 when a way to the node would be closed. */
+/** On top of what an agent knows. Exit code 1 when a way to the node would be closed. */
+export async function diffLive(flags: DiffFlags, { agent, output }: Context): Promise<void> {
+  const before = sceneFromJson(await agent.get<SceneJson>(restPaths.policyScene));
+  const added = readScene(flags, flags.filename ?? [], output).scene.input;
+  compareScenes(before, withPolicies(before, added.policies, added.cidrGroups), flags, output);
+}
+
+/** Of manifests alone. Exit code 1 when a way to the node would be closed. */
 export function diffPolicies(flags: DiffFlags, output: Output): void {
   if (flags.filename === undefined || flags.base === undefined) {
     throw new CliError(

@@ -1,0 +1,50 @@
+/** A scene over the wire: what an agent knows, for tools that ask about it. */
+import type { CidrGroupRow, Peer, PolicyRow } from '@ciliate/model';
+import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
+
+export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceIdentities' | 'blocks'> {
+  readonly pods: readonly (Omit<Somebody, 'namedPorts'> & {
+    readonly namedPorts: readonly (readonly [string, readonly number[]])[];
+  })[];
+  /** Service references of policies, as JSON, and the identities that serve them. */
+  readonly services: readonly (readonly [string, readonly number[]])[];
+}
+
+type ServicePeer = Extract<Peer, { kind: 'service' }>;
+
+export function sceneToJson({ input }: PolicyScene): SceneJson {
+  const { pods, serviceIdentities, blocks: _own, ...rest } = input;
+  const services = new Map(
+    servicePeers(rest.policies).map(peer => [JSON.stringify(peer.service), [...serviceIdentities(peer)]]),
+  );
+  return { ...rest, pods: pods.map(pod => ({ ...pod, namedPorts: [...pod.namedPorts] })), services: [...services] };
+}
+
+/** Numbers of address blocks are the scene's own: other policies may name others. */
+export function sceneFromJson(json: SceneJson): PolicyScene {
+  const { pods, services, ...rest } = json;
+  const known = new Map(services);
+  return new PolicyScene({
+    ...rest,
+    pods: pods.map(pod => ({ ...pod, namedPorts: new Map(pod.namedPorts) })),
+    serviceIdentities: peer => new Set(known.get(JSON.stringify(peer.service)) ?? []),
+  });
+}
+
+function servicePeers(policies: readonly PolicyRow[]): readonly ServicePeer[] {
+  const rules = policies.flatMap(policy => policy.rules).flatMap(rule => [...rule.ingress, ...rule.egress]);
+  return rules.flatMap(rule => rule.peers ?? []).filter(peer => peer.kind === 'service');
+}
+
+/** The same people under other policies: those given replace what has the same key. */
+export function withPolicies(
+  scene: PolicyScene,
+  policies: readonly PolicyRow[],
+  groups: readonly CidrGroupRow[],
+): PolicyScene {
+  const { blocks: _own, ...input } = scene.input;
+  const keyOf = ({ kind, namespace, name }: PolicyRow) => `${kind}/${namespace}/${name}`;
+  const all = new Map([...input.policies, ...policies].map(policy => [keyOf(policy), policy]));
+  const names = new Map([...input.cidrGroups, ...groups].map(group => [group.name, group]));
+  return new PolicyScene({ ...input, policies: [...all.values()], cidrGroups: [...names.values()] });
+}
