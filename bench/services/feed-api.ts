@@ -17,6 +17,14 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
+/** As a real API server: pages of `limit`, `continue` names the next. */
+function page(items: readonly object[], query: URLSearchParams): object {
+  const from = Number(query.get('continue') ?? 0);
+  const to = from + (Number(query.get('limit') ?? 0) || items.length);
+  const more = to < items.length ? { continue: String(to) } : {};
+  return { metadata: { resourceVersion: '10', ...more }, items: items.slice(from, to) };
+}
+
 function handle(request: IncomingMessage, response: ServerResponse, text: string): void {
   const url = new URL(request.url ?? '/', 'http://api');
   const path = collectionOf(url.pathname);
@@ -25,7 +33,7 @@ function handle(request: IncomingMessage, response: ServerResponse, text: string
     if (path === slices) watchers.add(response);
     response.on('close', () => watchers.delete(response));
   } else if (request.method === 'GET') {
-    answer(response, 200, { metadata: { resourceVersion: '10' }, items: objects[path] ?? [] });
+    answer(response, 200, page(objects[path] ?? [], url.searchParams));
   } else if (request.method === 'POST') {
     answer(response, 201, JSON.parse(text));
   } else if (request.method === 'PATCH') {

@@ -1,6 +1,7 @@
 /** What is measured side by side: the same topology, with something else on node A. */
 
 import { AgentPeer } from './agent-node.ts';
+import { ChangeProbe } from './change-probe.ts';
 import { iptablesChange, iptablesRules } from './iptables-rules.ts';
 import { serviceObject, sliceObject, sliceObjects } from './kube-objects.ts';
 import { nftablesChange, nftablesRules } from './nftables-rules.ts';
@@ -154,8 +155,8 @@ async function startCiliate(load: string, count: number): Promise<Peer> {
     );
     const localIp = agent.addPod('server-a', topology.namespace('server-a'));
     agent.addPod('client', topology.namespace('client'));
-    for (const port of serverPorts) await agent.changeSlice(sliceObject('local', port, [localIp], '11'));
     topology.startServers(load);
+    await moveLocal(agent, services, localIp);
     return {
       name: 'ciliate',
       client: clientOf(topology, serviceTarget(services), argv => agent.inCgroup(argv)),
@@ -173,8 +174,20 @@ async function startCiliate(load: string, count: number): Promise<Peer> {
   }
 }
 
+/** The local service to where its pod is; resolves when the kernel has it. */
+async function moveLocal(agent: AgentPeer, services: MeasuredServices, ip: string): Promise<void> {
+  const probe = new ChangeProbe(agent.bpfRoot, services.local.clusterIp);
+  const [last, ...others] = [...serverPorts].reverse();
+  try {
+    for (const port of others) await agent.changeSlice(sliceObject('local', port, [ip], '11'));
+    await probe.measure(() => agent.changeSlice(sliceObject('local', last ?? 0, [], '11')), others.length);
+    await probe.measure(() => agent.changeSlice(sliceObject('local', last ?? 0, [ip], '12')), serverPorts.length);
+  } finally {
+    probe.close();
+  }
+}
+
 async function measureChanges(agent: AgentPeer, services: MeasuredServices, count: number): Promise<readonly number[]> {
-  const { ChangeProbe } = await import('./change-probe.ts');
   const probe = new ChangeProbe(agent.bpfRoot, services.remote.clusterIp);
   try {
     const times: number[] = [];
