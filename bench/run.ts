@@ -1,6 +1,6 @@
 /**
  * Every benchmark side by side, or the sections that are named (root):
- * `node bench/run.ts [network] [services] [--sizes 10,1000] [--rounds 5] [--seconds 2] [--quick]`
+ * `node bench/run.ts [network] [services] [--sizes 10,1000] [--rounds 5] [--seconds 1.5] [--quick]`
  * Prints a table, and writes results/latest.{md,json,svg}; sections that were not asked for keep their results of before.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ interface Kept extends SectionResult {
 function optionsOf(values: { rounds?: string; seconds?: string; sizes?: string; quick: boolean }): BenchOptions {
   const { quick } = values;
   const rounds = Number(values.rounds ?? (quick ? 1 : 5));
-  const seconds = Number(values.seconds ?? (quick ? 1 : 2));
+  const seconds = Number(values.seconds ?? (quick ? 1 : 1.5));
   const sizes = (values.sizes ?? (quick ? '10,1000' : '10,1000,10000,30000')).split(',').map(Number);
   if (!Number.isInteger(rounds) || rounds < 1 || !(seconds > 0))
     throw new Error('--rounds takes a whole number from 1, --seconds a number above 0');
