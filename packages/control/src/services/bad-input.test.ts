@@ -124,6 +124,9 @@ const unreadable: readonly (readonly [annotation: string, value: string])[] = [
   ['forwarding-mode', 'magic'],
   ['src-ranges-policy', 'perhaps'],
   ['node-selector', 'a in (b'],
+  ['affinity', 'somewhere'],
+  ['proxy-delegation', 'always'],
+  ['proxy-delegation', 'delegate-if-local'],
 ];
 
 for (const [name, value] of unreadable) {

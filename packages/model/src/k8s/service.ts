@@ -126,6 +126,15 @@ function annotated(annotations: Labels, problems: ParseProblem[]): Annotated {
     }
     return found ?? '';
   };
+  // Between the clusters of a mesh: with one cluster every value means the same.
+  choice('affinity', ['none', 'local', 'remote']);
+  if (choice('proxy-delegation', ['none', 'delegate-if-local']) === 'delegate-if-local') {
+    problems.push({
+      field: `metadata.annotations.${prefix}proxy-delegation`,
+      message: `'delegate-if-local' is not there yet; the service is balanced as without it`,
+      remedy: 'leave it out, or run the proxy as a backend of the service',
+    });
+  }
   return {
     sourceRangesDeny: choice('src-ranges-policy', ['allow', 'deny']) === 'deny',
     exposedType: choice('type', ['ClusterIP', 'NodePort', 'LoadBalancer']),
