@@ -74,6 +74,11 @@ describe('1,000 pods on one node', privileged('root'), () => {
 
   before(async () => {
     await node.up();
+    // The health endpoint's device runs a filter first, its link comes a moment later.
+    const links = join(node.directory, 'bpf/ciliate/links');
+    await eventually('the link of the health endpoint', async () =>
+      readdirSync(links).some(name => name.startsWith('lxc')) ? true : undefined,
+    );
     atFirst = await everything();
   });
   after(async () => {
