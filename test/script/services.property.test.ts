@@ -1,0 +1,169 @@
+/**
+ * Random sequences of Kubernetes objects, with one map write in ten failing: after every step the maps of the agent that lived through
+ * it all say the same as those of an agent that meets the objects for the first time and whose writes all work.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { Kubernetes } from './kubernetes.ts';
+import { mapText, type ScriptMaps } from './map-text.ts';
+import { makeMaps, World } from './world.ts';
+
+/** Small, for speed; a prime. */
+const maglevSize = 251;
+
+const some = <T>(...items: readonly T[]) => fc.subarray([...items]);
+const policy = fc.constantFrom('Cluster', 'Cluster', 'Local');
+
+const service = fc
+  .record({
+    name: fc.constantFrom('a', 'b', 'c'),
+    type: fc.constantFrom('ClusterIP', 'NodePort', 'LoadBalancer'),
+    clusterIP: fc.constantFrom('10.96.0.1', '10.96.0.2', 'fd00:96::1'),
+    externalIPs: some('203.0.113.1', '203.0.113.2'),
+    balancers: some('198.51.100.1', 'fd00:198::1'),
+    ports: some({ name: 'x', port: 80, nodePort: 30080 }, { name: 'y', port: 81, protocol: 'UDP', nodePort: 30081 }),
+    externalTrafficPolicy: policy,
+    internalTrafficPolicy: policy,
+    sessionAffinity: fc.constantFrom('None', 'ClientIP'),
+    loadBalancerSourceRanges: some('192.0.2.0/24', '2001:db8::/32'),
+    algorithm: fc.constantFrom('random', 'maglev'),
+    trafficDistribution: fc.constantFrom(undefined, 'PreferSameZone', 'PreferSameNode'),
+    created: fc.constantFrom('2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'),
+  })
+  .map(({ name, balancers, algorithm, created, ...spec }) => ({
+    kind: 'Service',
+    metadata: {
+      namespace: 'ns',
+      name,
+      creationTimestamp: created,
+      annotations: { 'service.cilium.io/lb-algorithm': algorithm },
+    },
+    spec,
+    status: { loadBalancer: { ingress: balancers.map(ip => ({ ip })) } },
+  }));
+
+const endpoint = (addresses: readonly string[]) =>
+  fc
+    .record({
+      address: fc.constantFrom(...addresses),
+      ready: fc.boolean(),
+      serving: fc.boolean(),
+      terminating: fc.boolean(),
+      zone: fc.constantFrom('z1', 'z2'),
+    })
+    .map(({ address, zone, ...conditions }) => ({
+      addresses: [address],
+      conditions,
+      zone,
+      hints: { forZones: [{ name: zone }] },
+      nodeName: addresses.indexOf(address) % 2 === 0 ? 'node-1' : 'node-2',
+    }));
+
+const slice = fc.boolean().chain(ipv4 =>
+  fc
+    .record({
+      name: fc.constantFrom('s1', 's2', 's3'),
+      of: fc.constantFrom('a', 'b', 'c'),
+      endpoints: fc.array(endpoint(ipv4 ? ['10.0.1.1', '10.0.2.1', '10.0.1.2'] : ['fd00:1::1', 'fd00:2::1']), {
+        maxLength: 3,
+      }),
+    })
+    .map(({ name, of, endpoints }) => ({
+      kind: 'EndpointSlice',
+      metadata: { namespace: 'ns', name, labels: { 'kubernetes.io/service-name': of } },
+      addressType: ipv4 ? 'IPv4' : 'IPv6',
+      ports: [
+        { name: 'x', port: 8080 },
+        { name: 'y', port: 8081, protocol: 'UDP' },
+      ],
+      endpoints,
+    })),
+);
+
+const node = fc
+  .record({ zone: fc.constantFrom('z1', 'z2'), address: fc.constantFrom('172.30.0.1', 'fd00:30::1') })
+  .map(({ zone, address }) => ({
+    kind: 'Node',
+    metadata: { name: 'node-1', labels: { 'topology.kubernetes.io/zone': zone } },
+    status: { addresses: [{ type: 'InternalIP', address }] },
+  }));
+
+const pod = fc
+  .record({ ip: fc.constantFrom('10.0.1.8', '10.0.1.9'), hostPort: fc.constantFrom(8080, 30080) })
+  .map(({ ip, hostPort }) => ({
+    kind: 'Pod',
+    metadata: { namespace: 'ns', name: 'p', uid: 'u' },
+    spec: { nodeName: 'node-1', containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort }] }] },
+    status: { phase: 'Running', podIPs: [{ ip }] },
+  }));
+
+const object = fc.oneof({ weight: 4, arbitrary: service }, { weight: 4, arbitrary: slice }, node, pod);
+const steps = fc.array(fc.record({ object, gone: fc.constantFrom(false, false, true) }), {
+  minLength: 5,
+  maxLength: 15,
+  size: 'max',
+});
+
+/** What the maps hold, with addresses in place of ids. */
+function meaning(maps: ScriptMaps): readonly string[] {
+  const lines = mapText('lb', maps).split('\n');
+  const names = new Map<string, string>();
+  for (const line of lines) {
+    const [, kind = '', id = '', where = ''] = /^(backend|revnat) (\d+) (\S+)/.exec(line) ?? [];
+    if (kind !== '') names.set(`${kind} ${id}`, where);
+  }
+  const nameOf = (kind: string, id: string) => names.get(`${kind} ${id}`) ?? `unknown ${kind} ${id}`;
+  const named = (text: string) => {
+    if (text.startsWith('maglev')) {
+      const [kind, id = '', ...shares] = text.split(' ');
+      const counts = shares.map(share => share.replace(/^\d+/, backend => nameOf('backend', backend)));
+      return `${kind} ${nameOf('revnat', id)} ${counts.sort().join(' ')}`;
+    }
+    return text
+      .replaceAll(/(backend|revnat) (\d+)/g, (_, kind, id) => `${kind} ${nameOf(kind, id)}`)
+      .replace(/^(affinity|source-range) (\d+)/, (_, kind, id) => `${kind} ${nameOf('revnat', id)}`);
+  };
+  return lines.map(named).sort();
+}
+
+type Objects = ReadonlyMap<string, object>;
+
+async function freshMaps(objects: Objects): Promise<ScriptMaps> {
+  const options = { faults: 0, seed: 1, config: { maglevSize } };
+  const maps = makeMaps(options);
+  const world = new World(maps, options);
+  world.start();
+  const kubernetes = new Kubernetes(world.tables);
+  world.database.write(txn => {
+    for (const one of objects.values()) kubernetes.apply(JSON.stringify(one), 'put', txn);
+  });
+  world.synced([]);
+  await world.settle();
+  await world.stop();
+  return maps;
+}
+
+test('after every step, with failing writes, the maps are those of a fresh start', async () => {
+  await fc.assert(
+    fc.asyncProperty(steps, fc.integer({ min: 1, max: 1_000_000 }), async (sequence, seed) => {
+      const options = { faults: 0.1, seed, config: { maglevSize } };
+      const world = new World(makeMaps(options), options);
+      world.start();
+      world.synced([]);
+      const kubernetes = new Kubernetes(world.tables);
+      const objects = new Map<string, object>();
+      for (const { object: one, gone } of sequence) {
+        const key = `${one.kind} ${one.metadata.name}`;
+        if (gone) objects.delete(key);
+        else objects.set(key, one);
+        world.database.write(txn => kubernetes.apply(JSON.stringify(one), gone ? 'delete' : 'put', txn));
+        await world.settle();
+        assert.deepEqual(meaning(world.maps), meaning(await freshMaps(objects)));
+      }
+      assert.deepEqual(world.errors, []);
+      await world.stop();
+    }),
+    { numRuns: 30 },
+  );
+});
