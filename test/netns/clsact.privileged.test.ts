@@ -35,7 +35,7 @@ spec:
 `;
 
 describe('two nodes by clsact', privileged('sandbox'), () => {
-  const cluster = new Cluster({ name: 'clsact', agentOptions: ['tc-attach=clsact'] });
+  const cluster = new Cluster({ name: 'by-filter', agentOptions: ['tc-attach=clsact'] });
   const addresses = async (pod: string): Promise<readonly string[]> =>
     (await cluster.kube('get', 'pod', pod, '-o', 'jsonpath={.status.podIPs[*].ip}')).split(' ');
   const url = (address: string, port: number | string): string =>
@@ -53,7 +53,9 @@ describe('two nodes by clsact', privileged('sandbox'), () => {
   test('status names the mode, and no tcx link is pinned for a device', async () => {
     const status = await cluster.ciliate('--node', 'node-1', 'status', '--verbose');
     assert.match(status.stdout, /Attach Mode:\s+TC\b/);
-    const pins = readdirSync('/run/ciliate/clsact/node-1/bpf/ciliate/links').filter(pin => !pin.startsWith('cgroup-'));
+    const pins = readdirSync('/run/ciliate/by-filter/node-1/bpf/ciliate/links').filter(
+      pin => !pin.startsWith('cgroup-'),
+    );
     assert.deepEqual(pins, []);
   });
 
@@ -80,12 +82,12 @@ describe('two nodes by clsact', privileged('sandbox'), () => {
 
   test('down leaves nothing', () => {
     assert.equal(cluster.down().code, 0);
-    assert.deepEqual(leftovers('clsact'), []);
+    assert.deepEqual(leftovers('by-filter'), []);
   });
 });
 
 describe('one node by clsact', privileged('root'), () => {
-  const node = new AgentNode({ name: `ciliate-filters-${process.pid}` });
+  const node = new AgentNode({ name: `ciliate-tc-${process.pid}` });
   const inside = (command: string): string => sh(`nsenter --net=${node.netns} ${command}`);
   const filters = (device: string): readonly string[] =>
     ['ingress', 'egress'].flatMap(direction =>
