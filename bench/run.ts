@@ -1,6 +1,6 @@
 /**
  * Every benchmark side by side, or the sections that are named (root):
- * `node bench/run.ts [network] [services] [--sizes 10,1000] [--rounds 5] [--seconds 1.5] [--quick]`
+ * `node bench/run.ts [network] [services] [policy] [--sizes 10,1000] [--rounds 5] [--seconds 1.5] [--quick]`
  * Prints a table, and writes results/latest.{md,json,svg}; sections that were not asked for keep their results of before.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { networkSection } from './lib/network.ts';
+import { policySection } from './lib/policy.ts';
 import { type Target, targetsText } from './lib/report.ts';
 import type { BenchOptions, Chart, Section, SectionResult } from './lib/section.ts';
 import { svgOf } from './lib/svg.ts';
@@ -15,7 +16,7 @@ import { servicesSection } from './services/section.ts';
 
 const root = join(import.meta.dirname, '..');
 const results = join(import.meta.dirname, 'results');
-const sections: readonly Section[] = [networkSection, servicesSection];
+const sections: readonly Section[] = [networkSection, servicesSection, policySection];
 
 /** A section as it is kept. */
 interface Kept extends SectionResult {

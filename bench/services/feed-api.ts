@@ -9,7 +9,26 @@ import { createInterface } from 'node:readline';
 const slices = '/apis/discovery.k8s.io/v1/endpointslices';
 
 let objects: Readonly<Record<string, readonly object[]>> = {};
-const watchers = new Set<ServerResponse>();
+const watchers = new Map<string, Set<ServerResponse>>();
+
+function watch(path: string, response: ServerResponse): void {
+  const all = watchers.get(path) ?? new Set();
+  watchers.set(path, all.add(response));
+  response.on('close', () => all.delete(response));
+}
+
+function tell(path: string, line: string): void {
+  for (const watcher of watchers.get(path) ?? []) watcher.write(`${line}\n`);
+}
+
+/** What agents make, identities among them: kept, and told to who watches. */
+function create(path: string, text: string): object {
+  const sent = JSON.parse(text) as { readonly metadata?: object };
+  const object = { ...sent, metadata: { uid: path, resourceVersion: '11', ...sent.metadata } };
+  objects = { ...objects, [path]: [...(objects[path] ?? []), object] };
+  tell(path, JSON.stringify({ type: 'ADDED', object }));
+  return object;
+}
 
 const collectionOf = (path: string): string => path.replace(/\/namespaces\/[^/]+/, '');
 
@@ -30,12 +49,11 @@ function handle(request: IncomingMessage, response: ServerResponse, text: string
   const path = collectionOf(url.pathname);
   if (url.searchParams.get('watch') === 'true') {
     response.writeHead(200).flushHeaders();
-    if (path === slices) watchers.add(response);
-    response.on('close', () => watchers.delete(response));
+    watch(path, response);
   } else if (request.method === 'GET') {
     answer(response, 200, page(objects[path] ?? [], url.searchParams));
   } else if (request.method === 'POST') {
-    answer(response, 201, JSON.parse(text));
+    answer(response, 201, create(path, text));
   } else if (request.method === 'PATCH') {
     answer(response, 404, { kind: 'Status', code: 404, reason: 'NotFound', message: 'not found' });
   } else {
@@ -52,7 +70,7 @@ createInterface({ input: process.stdin }).on('line', line => {
     return;
   }
   const sent = process.hrtime.bigint();
-  for (const watcher of watchers) watcher.write(`${line}\n`);
+  tell(slices, line);
   process.stdout.write(`sent ${sent}\n`);
 });
 
