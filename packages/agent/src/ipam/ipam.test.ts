@@ -77,6 +77,19 @@ test('a CIDR that is taken away gives nothing new; what is in use of it stays un
   assert.deepEqual([ipam.withdrawn, ipam.podCIDRs], [[], ['10.244.7.0/24']]);
 });
 
+test('the same CIDRs again change nothing', () => {
+  const ipam = new Ipam(dual);
+  ipam.setPodCIDRs(cidrs('10.244.1.0/29', '10.244.2.0/24'));
+  ipam.reserveFixed(0, 'router');
+  ipam.setPodCIDRs(cidrs('10.244.1.0/29', '10.244.2.0/24'));
+  const given = Array.from({ length: 6 }, (_, i) => ipam.allocate(`a/${i}`)[0]);
+  assert.equal(given.at(-1), '10.244.2.1');
+  assert.deepEqual(
+    ipam.status().pools.map(pool => pool.allocated),
+    [6, 1],
+  );
+});
+
 test('a CIDR that comes back knows what is in use of it; an unused one is forgotten at once', () => {
   const ipam = new Ipam(dual);
   ipam.setPodCIDRs(cidrs('10.244.1.0/24', 'fd00:1::/64'));

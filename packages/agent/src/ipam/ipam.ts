@@ -58,8 +58,11 @@ export class Ipam {
     const known = [...this.#pools, ...this.#withdrawn];
     const pools = wanted.map(prefix => known.find(pool => pool.prefix === prefix) ?? this.#newPool(prefix));
     if (known.length > 0) {
-      // After a restart such a pool may be the first: router and health must find their places free.
-      for (const pool of pools) for (const index of fixedPlaces) pool.reserve(pool.nth(index), spare);
+      // After a restart such a pool may be the first: router and health must find their places free. Those of the pools that
+      // were there from the beginning are in use, or were handed out already.
+      for (const pool of pools.filter(one => !this.#pools.includes(one))) {
+        for (const index of fixedPlaces) pool.reserve(pool.nth(index), spare);
+      }
     }
     this.#withdrawn = known.filter(pool => !pools.includes(pool) && inUse(pool));
     this.#pools = pools;

@@ -9,7 +9,8 @@ import {
 
 /**
  * Backends of a service port out of all slices of the service, each address and port once: the ready ones as active, those
- * that terminate but still serve as terminating. Active first, each part by address.
+ * that terminate but still serve as terminating. Active first, each part by address. Where two slices have the same address
+ * (an endpoint moves from one to the other), the first by name says what it is: not the one that came first.
  */
 export function compileBackends(
   slices: readonly EndpointSliceRow[],
@@ -17,7 +18,7 @@ export function compileBackends(
   family: EndpointSliceRow['family'],
 ): readonly FrontendBackend[] {
   const found = new Map<string, FrontendBackend>();
-  for (const slice of slices) {
+  for (const slice of slices.toSorted((a, b) => compareTexts(a.name, b.name))) {
     if (slice.family !== family) continue;
     const numbers = slice.ports.filter(it => it.name === port.name && it.protocol === port.protocol);
     for (const endpoint of slice.endpoints) {

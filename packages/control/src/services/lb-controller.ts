@@ -165,21 +165,35 @@ class LbCompiler {
       this.#refused.delete(key);
       lbRows.delete(txn, key);
     }
-    for (const group of groupBy(wanted, row => row.service).values()) this.#compileService(group, txn);
+    const fitting = new Set<FrontendRow>();
+    for (const group of groupBy(wanted, row => row.service).values()) {
+      for (const frontend of this.#fit(group, txn)) fitting.add(frontend);
+    }
+    // Only now is it known how everybody sees a backend that several frontends share.
+    for (const frontend of [...fitting, ...this.#sharing(fitting)]) this.#write(frontend, txn);
     this.#dirty.clear();
   }
 
-  /** All of a service's changed frontends, or none of them when they do not fit. */
-  #compileService(frontends: readonly FrontendRow[], txn: WriteTxn): void {
+  /** Frontends that did not change, with a backend whose state another one has changed. */
+  #sharing(changed: ReadonlySet<FrontendRow>): readonly FrontendRow[] {
+    const rows = this.#state.takeTouched().flatMap(address => this.#tables.frontends.by('backend', address));
+    return [...new Set(rows)].filter(
+      row => !changed.has(row) && this.#state.has(portKey(row)) && !this.#refused.has(portKey(row)),
+    );
+  }
+
+  /** All of a service's changed frontends, or none of them when they do not fit. Those are refused, the others are to be written. */
+  #fit(frontends: readonly FrontendRow[], txn: WriteTxn): readonly FrontendRow[] {
     const tooMany = frontends.find(frontend => slotCount(frontend) > maxSlots);
     const reason =
       tooMany === undefined
         ? refusal(this.#state.useWith(frontends), this.#limits)
         : `${portKey(tooMany)} has ${slotCount(tooMany) - 1} backends, and ${maxSlots} are possible: split the service`;
-    for (const frontend of frontends) {
-      if (reason === undefined && this.#state.hold(frontend)) this.#write(frontend, txn);
-      else this.#refuse(frontend, reason ?? 'no service id is free (65535 frontends)', txn);
-    }
+    return frontends.filter(frontend => {
+      if (reason === undefined && this.#state.hold(frontend)) return true;
+      this.#refuse(frontend, reason ?? 'no service id is free (65535 frontends)', txn);
+      return false;
+    });
   }
 
   #write(frontend: FrontendRow, txn: WriteTxn): void {
@@ -203,6 +217,6 @@ class LbCompiler {
   }
 
   #flags(backend: FrontendBackend): number {
-    return this.#places.flags(backend.address) | stateFlags[backend.state];
+    return this.#places.flags(backend.address) | stateFlags[this.#state.backendState(portKey(backend))];
   }
 }
