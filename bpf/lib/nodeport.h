@@ -14,6 +14,7 @@ static __always_inline int snat_source(struct __sk_buff *skb, const struct packe
 	if (goes_by_overlay(to))
 		return 0;
 	fib_params(skb, p, &fib);
+	fib.tot_len = 0; /* of any length: what is too big would be answered with no device, and each flow keeps one source */
 	if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) < 0)
 		return 0;
 	key.ifindex = fib.ifindex;

@@ -1,8 +1,12 @@
 import type { KubeProxyReplacement } from '@ciliate/protocol';
+import type { AgentOptions } from '../options/agent-options.ts';
 import type { DatapathView } from './context.ts';
 
 /** What of kube-proxy's work is done here. */
-export function kubeProxyReplacement(datapath: DatapathView): KubeProxyReplacement {
+export function kubeProxyReplacement(
+  datapath: DatapathView,
+  options: Pick<AgentOptions, 'bpf-lb-algorithm'>,
+): KubeProxyReplacement {
   const devices = datapath.devices();
   return {
     mode: 'True',
@@ -14,14 +18,14 @@ export function kubeProxyReplacement(datapath: DatapathView): KubeProxyReplaceme
       nodePort: {
         enabled: true,
         mode: 'SNAT',
-        algorithm: 'Random',
+        algorithm: options['bpf-lb-algorithm'] === 'maglev' ? 'Maglev' : 'Random',
         acceleration: 'Disabled',
         portMin: 30000,
         portMax: 32767,
       },
-      hostPort: { enabled: false },
+      hostPort: { enabled: true },
       externalIPs: { enabled: true },
-      sessionAffinity: { enabled: false },
+      sessionAffinity: { enabled: true },
       gracefulTermination: { enabled: true },
       nat46X64: { enabled: false },
     },

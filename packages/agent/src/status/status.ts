@@ -21,7 +21,7 @@ export function buildStatus(context: AgentContext): StatusResponse {
     'container-runtime': { state: 'Disabled' },
     kubernetes: kubernetes(context),
     kvstore: { state: 'Disabled' },
-    'kube-proxy-replacement': kubeProxyReplacement(datapath),
+    'kube-proxy-replacement': kubeProxyReplacement(datapath, options),
     'host-routing': { mode: 'BPF' },
     routing: {
       'intra-host-routing-mode': 'BPF',
