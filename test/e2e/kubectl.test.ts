@@ -1,9 +1,10 @@
 /** The real kubectl against the sandbox's API server, without nodes and without root: every verb that needs no running pod. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { type RunningApiServer, startApiServer } from '../../packages/sandbox/src/apiserver/start.ts';
 import { type Outcome, run } from '../lib/cluster.ts';
@@ -13,8 +14,8 @@ const missing = spawnSync('kubectl', ['version', '--client']).status !== 0;
 describe('kubectl', { skip: missing ? 'no kubectl on this machine' : false }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'ciliate-kubectl-'));
   let server: RunningApiServer | undefined;
-  const kubectl = (...args: readonly string[]): Promise<Outcome> =>
-    run('kubectl', args, { env: { ...process.env, KUBECONFIG: join(folder, 'kubeconfig'), HOME: folder } });
+  const env = { ...process.env, KUBECONFIG: join(folder, 'kubeconfig'), HOME: folder, EDITOR: join(folder, 'editor') };
+  const kubectl = (...args: readonly string[]): Promise<Outcome> => run('kubectl', args, { env });
   const works = async (...args: readonly string[]): Promise<string> => {
     const result = await kubectl(...args);
     assert.equal(result.code, 0, `kubectl ${args.join(' ')}: ${result.stderr}`);
@@ -82,6 +83,29 @@ spec:
     await works('patch', 'deploy', 'web', '--type=json', '-p', '[{"op":"replace","path":"/spec/replicas","value":3}]');
     await works('scale', 'deploy', 'web', '--replicas=1');
     assert.match(await works('describe', 'deploy', 'web'), /tier=front[\s\S]*1 desired/);
+  });
+  test('edit changes what the editor has changed, and refuses what is no number of replicas', async () => {
+    const editor = (expression: string): void =>
+      writeFileSync(env.EDITOR, `#!/bin/sh\nexec sed -i '${expression}' "$1"\n`, { mode: 0o755 });
+    editor('s/replicas: 1/replicas: 2/');
+    await works('edit', 'deploy', 'web');
+    assert.equal(await works('get', 'deploy', 'web', '-o', 'jsonpath={.spec.replicas}'), '2');
+    editor('s/replicas: 2/replicas: many/');
+    const refused = await kubectl('edit', 'deploy', 'web');
+    assert.notEqual(refused.code, 0);
+    assert.equal(await works('get', 'deploy', 'web', '-o', 'jsonpath={.spec.replicas}'), '2');
+  });
+  test('get -w tells each change as it comes', async () => {
+    const watch = spawn('kubectl', ['get', 'deploy', 'web', '-w', '-o', 'jsonpath={.spec.replicas}{"\\n"}'], { env });
+    try {
+      const lines = createInterface({ input: watch.stdout })[Symbol.asyncIterator]();
+      const next = async (): Promise<string> => String((await lines.next()).value);
+      assert.equal(await next(), '2');
+      await works('scale', 'deploy', 'web', '--replicas=3');
+      assert.equal(await next(), '3');
+    } finally {
+      watch.kill();
+    }
   });
   test('apply, client side and server side; another manager conflicts unless forced', async () => {
     const first = manifest('web.yaml', deployment(1, 'nginx:1'));

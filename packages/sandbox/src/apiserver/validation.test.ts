@@ -27,6 +27,13 @@ const cases: readonly (readonly [string, string, string, JsonObject, RegExp | un
   ['an unknown type', 'Service', 'a', { type: 'X', ports: [{ port: 1 }] }, /spec\.type: Unsupported value: "X"/],
   ['a pod without containers', 'Pod', 'a', {}, /spec\.containers: Required value/],
   ['a deployment', 'Deployment', 'a', workload({ app: 'web', more: 'x' }), undefined],
+  [
+    'replicas that are no number',
+    'Deployment',
+    'a',
+    { ...workload({ app: 'web' }), replicas: 'many' },
+    /spec\.replicas: Invalid value: "many"/,
+  ],
   ['a deployment that does not select its pods', 'Deployment', 'a', workload({ app: 'x' }), /does not match template/],
 ];
 

@@ -61,6 +61,13 @@ function containerErrors(path: string, containers: readonly unknown[]): readonly
   ]);
 }
 
+function replicasErrors(object: KubeObject): readonly FieldError[] {
+  const replicas = object.spec?.replicas;
+  if (replicas === undefined || (Number.isInteger(replicas) && Number(replicas) >= 0)) return [];
+  const message = `Invalid value: ${JSON.stringify(replicas)}: must be a whole number, 0 or greater`;
+  return [{ field: 'spec.replicas', message }];
+}
+
 function specErrors(resource: Resource, object: KubeObject): readonly FieldError[] {
   switch (resource.plural) {
     case 'services':
@@ -72,6 +79,7 @@ function specErrors(resource: Resource, object: KubeObject): readonly FieldError
     case 'daemonsets':
     case 'statefulsets':
       return [
+        ...replicasErrors(object),
         ...(object.spec?.selector === undefined ? [{ field: 'spec.selector', message: 'Required value' }] : []),
         ...containerErrors('spec.template.spec.containers', listAt(object, 'spec', 'template', 'spec', 'containers')),
       ];
