@@ -100,3 +100,15 @@ test('a namespace has all of its policies audited, until it has no longer', asyn
   assert.equal(audited(), false);
   stop();
 });
+
+test('the group of nobody goes after a while, though nothing changes', async () => {
+  const { clock, db, tables, stop } = setup();
+  await clock.advance(1000);
+  assert.equal(tables.policyGroups.all().length, 1);
+  db.write(txn => tables.endpoints.delete(txn, '5'));
+  await clock.advance(5000);
+  assert.equal(tables.policyGroups.all().length, 1, 'a packet on its way may still be judged by it');
+  await clock.advance(10_000);
+  assert.equal(tables.policyGroups.all().length, 0);
+  stop();
+});

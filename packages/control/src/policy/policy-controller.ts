@@ -154,9 +154,11 @@ class PolicyRunner {
     this.#writeRules(txn);
   }
 
-  /** ms until the next audit ends. */
+  /** ms until the next audit ends, or a group without endpoints may go. */
   untilExpiry(): number | undefined {
-    const [next] = [...this.#audits.values()].toSorted((a, b) => a - b);
+    const empty = [...this.#groups.values()].filter(({ members }) => members.size === 0);
+    const ends = [...this.#audits.values(), ...empty.map(({ emptySince }) => emptySince + linger)];
+    const [next] = ends.toSorted((a, b) => a - b);
     return next === undefined ? undefined : Math.max(0, next - this.#modules.clock.now());
   }
 
