@@ -32,6 +32,7 @@ struct abi_types {
 	struct policy_verdict policy_verdict;
 	struct policy_key policy_key;
 	struct policy_entry policy_entry;
+	struct ct_service_entry ct_service_entry;
 };
 struct abi_types abi_types SEC(".data");
 

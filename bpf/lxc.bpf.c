@@ -31,14 +31,14 @@ static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, stru
 }
 
 /* The pod dials itself: it must not see its own address as the client's, or it would answer itself past us. */
-static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u16 rev_nat_id, __u32 backend_id)
+static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u16 rev_nat_id)
 {
 	struct addr source;
 	int ret;
 
 	addr_copy(&source, p->family == 4 ? &config.hairpin_ipv4 : &config.hairpin_ipv6);
 	ret = rewrite(skb, p, SOURCE, &source, p->sport);
-	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, backend_id, CT_LOOPBACK);
+	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, CT_LOOPBACK);
 }
 
 /*
@@ -50,9 +50,8 @@ static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u1
 subprogram balance(struct __sk_buff *skb, struct packet *p)
 {
 	struct lb_service *service;
-	struct lb_backend *backend;
+	struct ct_service_entry *to;
 	struct lb_key key;
-	struct addr address;
 	__u16 rev_nat_id;
 	bool itself;
 	int ret;
@@ -63,14 +62,13 @@ subprogram balance(struct __sk_buff *skb, struct packet *p)
 	if (!service)
 		return TC_ACT_UNSPEC;
 	rev_nat_id = service->rev_nat_id;
-	backend = lb_backend_for(skb, p, &key, service);
-	if (!backend)
+	to = lb_target(p, &key, service);
+	if (!to)
 		return reject(skb, p);
-	addr_copy(&address, &backend->address);
-	itself = addr_equal(&p->saddr, &address);
-	ret = rewrite(skb, p, DESTINATION, &address, backend->port);
+	itself = addr_equal(&p->saddr, &to->backend_address);
+	ret = rewrite(skb, p, DESTINATION, &to->backend_address, to->backend_port);
 	if (ret >= 0)
-		ret = itself ? hairpin(skb, p, rev_nat_id, 0) : ct_create(skb, p, CT_EGRESS, rev_nat_id, 0, 0);
+		ret = itself ? hairpin(skb, p, rev_nat_id) : ct_create(skb, p, CT_EGRESS, rev_nat_id, 0);
 	return ret < 0 ? ret : BALANCED;
 }
 

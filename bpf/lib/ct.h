@@ -85,14 +85,12 @@ static __always_inline struct ct_entry *ct_lookup(struct __sk_buff *skb, const s
 }
 
 /* An entry that is there keeps its counters, and what policy has written into it. */
-static __always_inline int ct_create(struct __sk_buff *skb, const struct packet *p, __u8 direction, __u16 rev_nat_id,
-				     __u32 backend_id, __u16 flags)
+static __always_inline int ct_create(struct __sk_buff *skb, const struct packet *p, __u8 direction, __u16 rev_nat_id, __u16 flags)
 {
 	struct ct_entry entry = {
 		.packets = 1,
 		.bytes = skb->len,
 		.rev_nat_id = rev_nat_id,
-		.backend_id = backend_id,
 		.flags = flags,
 		.ifindex = skb->ifindex,
 	};
@@ -104,7 +102,6 @@ static __always_inline int ct_create(struct __sk_buff *skb, const struct packet 
 	existing = bpf_map_lookup_elem(&ct, &key);
 	if (existing) {
 		existing->rev_nat_id = rev_nat_id;
-		existing->backend_id = backend_id;
 		existing->flags |= flags;
 		ct_touch(skb, existing, p, false);
 		return 0;

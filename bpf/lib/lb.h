@@ -104,33 +104,76 @@ subprogram select_backend(struct packet *p, struct lb_key *key, struct lb_servic
 	return (int)id;
 }
 
-/* A new connection by a tuple that an old one had goes where new ones go. */
-static __always_inline bool keeps_backend(const struct packet *p, const struct lb_backend *backend, const struct lb_service *service)
+static __always_inline bool begins_connection(const struct packet *p)
 {
-	bool begins = p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-
-	return !begins || !is_leaving(backend) || !service->count;
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* The backend that the flow has, or a new one, remembered by a CT_SERVICE entry. NULL: there is none. */
-static __always_inline struct lb_backend *lb_backend_for(struct __sk_buff *skb, struct packet *p, struct lb_key *key,
-							 struct lb_service *service)
+/*
+ * Where the flow went before is where it goes on, whatever has become of the service's backends meanwhile. Except: a new connection by
+ * a tuple that an old one had; datagrams, when their backend has left the service; and everything when nobody has the address any more.
+ */
+static __always_inline bool keeps_target(const struct packet *p, const struct ct_service_entry *entry, const struct lb_service *service)
 {
-	struct ct_entry *entry = ct_lookup(skb, p, CT_SERVICE, false);
-	struct lb_backend *backend;
-	__u16 rev_nat_id = service->rev_nat_id;
-	__u32 id;
+	struct lb_backend *backend = backend_of(entry->backend_id);
+	struct ipcache_entry *known;
 
-	if (entry && entry->rev_nat_id == rev_nat_id) {
-		backend = backend_of(entry->backend_id);
-		if (backend && keeps_backend(p, backend, service))
-			return backend;
-	}
-	id = (__u32)select_backend(p, key, service);
-	backend = backend_of(id);
-	if (backend && ct_create(skb, p, CT_SERVICE, rev_nat_id, id, 0) < 0)
+	/* The number may be another backend's by now. */
+	if (backend && backend->port == entry->backend_port && addr_equal(&entry->backend_address, &backend->address))
+		return !begins_connection(p) || !is_leaving(backend) || !service->count;
+	if (begins_connection(p) || p->proto == IPPROTO_UDP)
+		return false;
+	known = ipcache_lookup(&entry->backend_address);
+	return !known || known->identity != IDENTITY_UNMANAGED;
+}
+
+/* The CT_SERVICE entry of a flow: its lifetime is prolonged as that of the others. */
+static __always_inline struct ct_service_entry *service_flow(const struct packet *p, struct ct_key *key)
+{
+	struct ct_service_entry *entry;
+	__u32 expires;
+
+	ct_key_of(p, key, CT_SERVICE);
+	entry = bpf_map_lookup_elem(&ct, key);
+	if (!entry)
 		return NULL;
-	return backend;
+	entry->flags = (__u16)closing_flags(p, false, entry->flags);
+	expires = now_seconds() + ct_lifetime(p, entry->flags);
+	if (expires != entry->expires)
+		entry->expires = expires;
+	return entry;
+}
+
+/* A backend for a flow that has none, remembered. NULL: there is none. */
+static __always_inline struct ct_service_entry *begin_service_flow(struct packet *p, struct ct_key *flow, struct lb_key *key,
+								   struct lb_service *service)
+{
+	struct ct_service_entry entry = {};
+	struct lb_backend *backend;
+
+	entry.rev_nat_id = service->rev_nat_id;
+	entry.backend_id = (__u32)select_backend(p, key, service);
+	backend = backend_of(entry.backend_id);
+	if (!backend)
+		return NULL;
+	addr_copy(&entry.backend_address, &backend->address);
+	entry.backend_port = backend->port;
+	entry.expires = now_seconds() + ct_lifetime(p, 0);
+	bpf_map_update_elem(&ct, flow, &entry, BPF_ANY);
+	/* Used in its place: a copy would be too much for the stack. */
+	return bpf_map_lookup_elem(&ct, flow);
+}
+
+/* Where the flow goes: as before, or to a backend chosen now. NULL: there is none. */
+static __always_inline struct ct_service_entry *lb_target(struct packet *p, struct lb_key *key, struct lb_service *service)
+{
+	struct ct_service_entry *entry;
+	struct ct_key flow;
+
+	entry = service_flow(p, &flow);
+	if (entry && entry->rev_nat_id == service->rev_nat_id && keeps_target(p, entry, service))
+		return entry;
+	return begin_service_flow(p, &flow, key, service);
 }
 
 static __always_inline bool lb_may_apply(const struct packet *p)

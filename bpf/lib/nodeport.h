@@ -81,10 +81,9 @@ static __always_inline int reverse_host_service(struct __sk_buff *skb, struct pa
 subprogram node_port(struct __sk_buff *skb, struct packet *p)
 {
 	struct lb_service *service;
-	struct lb_backend *backend;
 	struct endpoint_entry *local;
+	struct ct_service_entry *to;
 	struct lb_key key;
-	struct addr address;
 	__u16 rev_nat_id;
 	int ret;
 
@@ -98,13 +97,12 @@ subprogram node_port(struct __sk_buff *skb, struct packet *p)
 	rev_nat_id = service->rev_nat_id;
 	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, rev_nat_id, service->flags))
 		return -DROP_NOT_IN_SOURCE_RANGE;
-	backend = lb_backend_for(skb, p, &key, service);
-	if (!backend)
+	to = lb_target(p, &key, service);
+	if (!to)
 		return reject(skb, p);
-	addr_copy(&address, &backend->address);
-	ret = rewrite(skb, p, DESTINATION, &address, backend->port);
+	ret = rewrite(skb, p, DESTINATION, &to->backend_address, to->backend_port);
 	if (ret >= 0)
-		ret = ct_create(skb, p, CT_INGRESS, rev_nat_id, 0, CT_NODE_PORT);
+		ret = ct_create(skb, p, CT_INGRESS, rev_nat_id, CT_NODE_PORT);
 	if (ret < 0)
 		return ret;
 	local = endpoint_lookup(&p->daddr);
@@ -141,7 +139,7 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const
 		ret = reverse_service(skb, p, CT_EGRESS, &found);
 		if (ret >= 0 && !tracked && !found && (p->flags & PACKET_HAS_PORTS) && !in_cluster(&p->saddr) &&
 		    !ct_lookup(skb, p, CT_INGRESS, false))
-			ret = ct_create(skb, p, CT_INGRESS, 0, 0, 0);
+			ret = ct_create(skb, p, CT_INGRESS, 0, 0);
 	}
 	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
 }

@@ -243,6 +243,24 @@ struct ct_entry {
 };
 _Static_assert(sizeof(struct ct_entry) == 40, "map ABI");
 
+/* The same entry with CT_SERVICE: where the flow goes, also when the backend has left the service. Not counted. */
+struct ct_service_entry {
+	struct addr backend_address;
+	__u32 expires; /* seconds of bpf_ktime_get_ns */
+	__u32 backend_id;
+	__u32 pad;
+	__u16 rev_nat_id;
+	__u16 flags; /* enum ct_flags */
+	__be16 backend_port;
+	__u16 pad2;
+	__u32 pad3;
+};
+_Static_assert(sizeof(struct ct_service_entry) == sizeof(struct ct_entry), "map ABI");
+_Static_assert(__builtin_offsetof(struct ct_service_entry, expires) == __builtin_offsetof(struct ct_entry, expires), "map ABI");
+_Static_assert(__builtin_offsetof(struct ct_service_entry, backend_id) == __builtin_offsetof(struct ct_entry, backend_id), "map ABI");
+_Static_assert(__builtin_offsetof(struct ct_service_entry, rev_nat_id) == __builtin_offsetof(struct ct_entry, rev_nat_id), "map ABI");
+_Static_assert(__builtin_offsetof(struct ct_service_entry, flags) == __builtin_offsetof(struct ct_entry, flags), "map ABI");
+
 enum nat_direction { NAT_EGRESS = 0, NAT_INGRESS = 1 };
 
 /* Key: the tuple as it is before translation; NAT_INGRESS entries are the reply's tuple. Same shape as struct ct_key. */

@@ -98,6 +98,12 @@ export class Cluster {
     return this.ciliate('sandbox', 'exec', target, '--', ...argv);
   }
 
+  /** As exec, with a timeout (ms) of its own. */
+  execLong(target: string, timeout: number, ...argv: readonly string[]): Promise<Outcome> {
+    const args = ['sandbox', 'exec', target, '--', ...argv];
+    return run(join(root, 'ciliate'), args, { env: this.#env, timeout });
+  }
+
   kubectl(...args: readonly string[]): Promise<Outcome> {
     return run('kubectl', args, { env: this.#env, timeout: 120_000 });
   }

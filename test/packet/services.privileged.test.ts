@@ -138,6 +138,21 @@ for (const family of families) {
       assert.equal(fromOutside(1001, family.other).verdict, 'TC_ACT_REDIRECT');
     });
 
+    test('a backend that has left keeps its connections, while somebody has its address', () => {
+      service(F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE, [family.backends[0]]);
+      assert.equal(sentTo(fromOutside(1000).packet), family.backends[0]);
+      const ack = eth(ip(family.client, family.vip, tcp(1000, 80, 'ACK')));
+      const backends = outside.map(mapSpecs.lb_backends);
+      for (const id of [...backends.keys()]) backends.remove(id);
+      assert.equal(sentTo(outside.run(ack).packet), family.backends[0], 'no backend has its number');
+      service(F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE, [family.backends[1]]);
+      assert.equal(sentTo(outside.run(ack).packet), family.backends[0], 'another backend has its number');
+      const ipcache = outside.map(mapSpecs.ipcache);
+      const gone = { prefixlen: 128, address: address(family.backends[0]) };
+      ipcache.put(gone, { identity: 3, tunnelEndpoint: new Uint8Array(16), flags: 1 });
+      assert.equal(sentTo(outside.run(ack).packet), family.backends[1], 'nobody answers: the client shall know soon');
+    });
+
     test('a backend that leaves keeps its flows; a new connection of the same tuple goes elsewhere', () => {
       service(F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE, [family.backends[0]]);
       assert.equal(sentTo(fromOutside(1000).packet), family.backends[0]);

@@ -23,6 +23,8 @@ export interface CtDumpEntry {
   readonly direction: 'egress' | 'ingress' | 'service';
   readonly source: string;
   readonly destination: string;
+  /** Where the flow of a service goes, as ADDRESS:PORT; else ''. Service entries count no packets: the flow's other entry does. */
+  readonly backend: string;
   /** Seconds of the kernel's monotonic clock. */
   readonly expires: number;
   /** Seconds left; negative = awaiting garbage collection. */

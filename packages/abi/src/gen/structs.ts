@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '42d091411a291d5a';
+export const abiHash = '08a7cbd25e202820';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -1136,3 +1136,38 @@ export const policyEntryCodec: Codec<PolicyEntry> = {
 
 export const encodePolicyEntry = (value: PolicyEntry): Uint8Array => encode(policyEntryCodec, value);
 export const decodePolicyEntry = (bytes: Uint8Array): PolicyEntry => decode(policyEntryCodec, bytes);
+
+/** struct ct_service_entry, 40 bytes. */
+export interface CtServiceEntry {
+  readonly backendAddress: AddressBytes;
+  readonly expires: number;
+  readonly backendId: number;
+  readonly revNatId: number;
+  readonly flags: number;
+  readonly backendPort: number;
+}
+
+export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
+  name: 'ct_service_entry',
+  size: 40,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 40);
+    setBytes(target, offset + 0, 16, value.backendAddress);
+    setU32(target, offset + 16, value.expires);
+    setU32(target, offset + 20, value.backendId);
+    setU16(target, offset + 28, value.revNatId);
+    setU16(target, offset + 30, value.flags);
+    setBe16(target, offset + 32, value.backendPort);
+  },
+  read: (source, offset) => ({
+    backendAddress: getBytes(source, offset + 0, 16),
+    expires: getU32(source, offset + 16),
+    backendId: getU32(source, offset + 20),
+    revNatId: getU16(source, offset + 28),
+    flags: getU16(source, offset + 30),
+    backendPort: getBe16(source, offset + 32),
+  }),
+};
+
+export const encodeCtServiceEntry = (value: CtServiceEntry): Uint8Array => encode(ctServiceEntryCodec, value);
+export const decodeCtServiceEntry = (bytes: Uint8Array): CtServiceEntry => decode(ctServiceEntryCodec, bytes);

@@ -4,9 +4,11 @@ import {
   type CtEntry,
   CtFlags,
   type CtKey,
+  decodeCtServiceEntry,
   type EndpointEntry,
   EndpointFlags,
   type EndpointKey,
+  encodeCtEntry,
   type IpcacheEntry,
   IpcacheFlags,
   type IpcacheKey,
@@ -92,13 +94,24 @@ export function dumpCt(entries: Entries<CtKey, CtEntry>, now: number): readonly 
     destination: end(key.daddr, key.dport),
     expires: value.expires,
     remaining: value.expires - now,
-    packets: Number(value.packets),
-    bytes: Number(value.bytes),
     flags: flagNames(value.flags, CtFlags, 'CT_'),
     revNatId: value.revNatId,
     backendId: value.backendId,
-    sourceIdentity: value.peerIdentity,
+    ...(key.direction === CtDirection.CT_SERVICE ? serviceFlow(value) : counted(value)),
   }));
+}
+
+const counted = (value: CtEntry) => ({
+  packets: Number(value.packets),
+  bytes: Number(value.bytes),
+  backend: '',
+  sourceIdentity: value.peerIdentity,
+});
+
+/** An entry of CT_SERVICE has the backend where others count. */
+function serviceFlow(value: CtEntry) {
+  const { backendAddress, backendPort } = decodeCtServiceEntry(encodeCtEntry(value));
+  return { packets: 0, bytes: 0, backend: end(backendAddress, backendPort), sourceIdentity: 0 };
 }
 
 export function dumpNat(entries: Entries<NatKey, NatEntry>, now: number): readonly NatDumpEntry[] {

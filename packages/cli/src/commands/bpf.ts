@@ -38,8 +38,10 @@ export async function bpfCtList({ agent, output }: Context): Promise<void> {
     for (const entry of entries) {
       output.line(
         `${entry.protocol} ${entry.direction.toUpperCase()} ${entry.source} -> ${entry.destination} ` +
-          `expires=${remainingText(entry.remaining)} packets=${entry.packets} bytes=${entry.bytes} ` +
-          `flags=[${entry.flags.join(' ')}] revnat=${entry.revNatId} backend=${entry.backendId} identity=${entry.sourceIdentity}`,
+          `expires=${remainingText(entry.remaining)} flags=[${entry.flags.join(' ')}] revnat=${entry.revNatId} ` +
+          (entry.direction === 'service'
+            ? `backend=${entry.backend} (${entry.backendId})`
+            : `packets=${entry.packets} bytes=${entry.bytes} identity=${entry.sourceIdentity}`),
       );
     }
   });

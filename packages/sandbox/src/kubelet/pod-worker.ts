@@ -17,6 +17,7 @@ import type { ContainerSpec, Pod, PodStatus } from './pod.ts';
 import { hostnameOf } from './pod-files.ts';
 import { adoptSandbox, createSandbox, type PodSandbox, removeSandbox } from './pod-sandbox.ts';
 import { type ContainerView, podStatus } from './pod-status.ts';
+import { runPreStop } from './pre-stop.ts';
 import { Prober } from './prober.ts';
 import type { Semaphore } from './semaphore.ts';
 
@@ -379,12 +380,18 @@ export class PodWorker {
   async #stopContainers(members: readonly Member[]): Promise<void> {
     const grace = this.#gone ? 0 : (this.#pod.metadata.deletionGracePeriodSeconds ?? 30);
     const end = Date.now() + grace * 1000;
-    for (const { container } of members) container.signal('SIGTERM');
+    for (const member of members) void this.#askToEnd(member, grace * 1000);
     while (members.some(({ container }) => container.running) && Date.now() < end && !this.#gone) {
       this.#woken = false;
       for (const { container } of members) container.observe();
       if (members.some(({ container }) => container.running)) await this.#sleep(200);
     }
+  }
+
+  async #askToEnd({ spec, container }: Member, grace: number): Promise<void> {
+    const failed = container.running ? await runPreStop(spec, this.#sandbox, grace) : undefined;
+    if (failed !== undefined) this.#modules.events.post(this.#pod, 'Warning', 'FailedPreStopHook', failed);
+    container.signal('SIGTERM');
   }
 
   /** Ends the object for good; only of this very pod. */

@@ -31,6 +31,13 @@ export interface Probe {
   readonly failureThreshold?: number;
 }
 
+/** One of them. */
+export interface LifecycleHook {
+  readonly exec?: { readonly command: readonly string[] };
+  readonly httpGet?: NonNullable<Probe['httpGet']>;
+  readonly sleep?: { readonly seconds: number };
+}
+
 export interface ContainerSpec {
   readonly name: string;
   readonly image: string;
@@ -42,6 +49,7 @@ export interface ContainerSpec {
   readonly readinessProbe?: Probe;
   readonly livenessProbe?: Probe;
   readonly startupProbe?: Probe;
+  readonly lifecycle?: { readonly preStop?: LifecycleHook };
 }
 
 export interface PodSpec {
