@@ -1,4 +1,5 @@
 import pino from 'pino';
+import { LogStream } from './log-stream.ts';
 
 export type LogData = Readonly<Record<string, unknown>>;
 
@@ -11,14 +12,21 @@ export interface Log {
   child(data: LogData): Log;
 }
 
-/** JSON lines on standard output, level as text. */
+/**
+ * JSON lines on standard output, level as text. A reader that has stopped does not stop the agent: what does not fit the backlog is lost,
+ * and its number is told when the reader goes on.
+ */
 export function createLog(level: string, base: LogData): Log {
-  return wrap(
+  const destination = new LogStream(1, {
+    caughtUp: lines => log.warn('log lines are lost: nobody has read standard output', { lines }),
+  });
+  const log = wrap(
     pino(
       { level, base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: label => ({ level: label }) } },
-      pino.destination({ fd: 1, sync: true }),
+      destination,
     ),
   );
+  return log;
 }
 
 function wrap(logger: pino.Logger): Log {
