@@ -47,7 +47,8 @@ function matchesTerm(one: LabelTerm, labels: Labels): boolean {
   }
 }
 
-function labelValue({ source, key }: LabelTerm, labels: Labels): string | undefined {
+/** The value that a requirement is about; undefined: there is no such label. */
+export function labelValue({ source, key }: LabelTerm, labels: Labels): string | undefined {
   if (source !== '') return labels[`${source}:${key}`];
   const direct = labels[`k8s:${key}`];
   if (direct !== undefined) return direct;
