@@ -36,7 +36,7 @@ static __always_inline bool is_remote_node(const struct addr *address)
 
 	addr_copy(&key.address, address);
 	entry = bpf_map_lookup_elem(&ipcache, &key);
-	return entry && entry->identity == IDENTITY_REMOTE_NODE;
+	return entry && (entry->identity == IDENTITY_REMOTE_NODE || entry->identity == IDENTITY_KUBE_APISERVER);
 }
 
 static __always_inline bool is_loopback(const struct addr *address)

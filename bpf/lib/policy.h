@@ -318,7 +318,9 @@ static __always_inline __u32 overlay_identity(__u32 vni, const struct addr *from
 	if (vni != IDENTITY_WORLD)
 		return vni;
 	identity = identity_of(from);
-	return identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_HOST ? world_identity(from) : identity;
+	if (identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_HOST || identity == IDENTITY_KUBE_APISERVER)
+		return world_identity(from);
+	return identity;
 }
 
 /* Encapsulated packets are between nodes alone: from a pod, or from outside, they are forged. */

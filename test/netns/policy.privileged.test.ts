@@ -143,6 +143,32 @@ spec:
     await expectReach({ foe: true }, 'and may again');
   });
 
+  test('toEntities kube-apiserver: the API server by its service and by its address, and nothing else', async () => {
+    const apiServer = await cluster.kube(
+      'get',
+      'endpoints',
+      'kubernetes',
+      '-o',
+      'jsonpath={.subsets[0].addresses[0].ip}',
+    );
+    const asks = async (...target: readonly string[]): Promise<boolean> =>
+      (await cluster.exec('pod/default/foe', 'curl', '-sk', '-m', '2', '-o', '/dev/null', ...target)).code === 0;
+    await cluster.apply(`
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: { name: api-only }
+spec:
+  endpointSelector: { matchLabels: { role: foe } }
+  egress: [{ toEntities: [kube-apiserver] }]
+`);
+    await expectReach({ near: true, foe: false }, 'the foe may not leave');
+    assert.equal(await asks('https://10.96.0.1:443/'), true, 'by the service');
+    assert.equal(await asks(`https://${apiServer}:6443/`), true, 'by its address');
+    assert.equal(await asks('http://172.30.0.11:4240/hello'), false, 'a node that is none');
+    await cluster.kube('delete', 'ciliumnetworkpolicy', 'api-only');
+    await expectReach({ foe: true }, 'and may again');
+  });
+
   test('a pod cannot take another address, and cannot forge what comes by the overlay', async () => {
     await cluster.apply(isolated('[{ from: [{ podSelector: { matchLabels: { role: friend } } }] }]'));
     await expectReach({ near: true, foe: false }, 'friends only');

@@ -2,12 +2,12 @@ import type { NodeConfig, Tables } from '@ciliate/model';
 import type { ControllerHealth, ControllerModules } from '@ciliate/tables';
 import {
   endpointDeviceController,
-  ipcacheController,
   netdevController,
   nodeMapController,
   routeController,
 } from './network/controllers.ts';
 import { endpointMapController } from './network/endpoint-map-controller.ts';
+import { ipcacheController } from './network/ipcache-controller.ts';
 import { addressBlockController, type BlockRestore } from './policy/address-blocks.ts';
 import { policyClassController } from './policy/class-rows.ts';
 import { noPolicyRestored, type PolicyRestore, policyController } from './policy/policy-controller.ts';

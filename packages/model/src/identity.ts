@@ -26,7 +26,8 @@ export const maxClusterIdentity = 65_535;
 export function reservedIdentityRows(): readonly IdentityRow[] {
   return Object.entries(reservedIdentities).map(([name, id]) => ({
     id,
-    labels: { [`reserved:${name}`]: '' },
+    // An API server that is no node has an address block's number; this one stands for other nodes that are.
+    labels: { [`reserved:${name}`]: '', ...(name === 'kube-apiserver' ? { 'reserved:remote-node': '' } : {}) },
     reserved: true,
   }));
 }

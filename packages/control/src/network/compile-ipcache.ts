@@ -21,17 +21,38 @@ export type IpcacheConfig = Pick<NodeConfig, 'ipv4' | 'ipv6' | 'routingMode'>;
 type IpcacheClaims = readonly Claim<IpcacheRow>[];
 
 /** Of several that name one prefix the first counts. */
-const ranks = { endpoint: 0, host: 1, node: 2, 'remote-endpoint': 3, 'pod-cidr': 4, cidr: 5 } as const;
+const ranks = {
+  endpoint: 0,
+  host: 1,
+  node: 2,
+  'remote-endpoint': 3,
+  'pod-cidr': 4,
+  cidr: 5,
+  'kube-apiserver': 6,
+} as const;
 type Source = keyof typeof ranks;
+const apiServer = ReservedIdentity.IDENTITY_KUBE_APISERVER;
 
-/** A node's own addresses and its pod CIDRs; those of another node are behind its tunnel endpoint in tunnel mode. */
-export function nodeIpcache(node: NodeRow, config: IpcacheConfig, now: number): IpcacheClaims {
+/**
+ * A node's own addresses and its pod CIDRs; those of another node are behind its tunnel endpoint in tunnel mode. `apiServers`: addresses
+ * on which the API server listens; where this node is one of them its identity stays the host's, and gets the label.
+ */
+export function nodeIpcache(
+  node: NodeRow,
+  config: IpcacheConfig,
+  now: number,
+  apiServers: ReadonlySet<Address> = new Set(),
+): IpcacheClaims {
   const tunnel = node.local ? undefined : tunnelEndpoint(node, config);
   const identity = node.local ? ReservedIdentity.IDENTITY_HOST : ReservedIdentity.IDENTITY_REMOTE_NODE;
   const row = rowMaker(config, tunnel, now);
   return [
     ...[...nodeIPs(node), ...node.routerAddresses].map(address =>
-      row(hostPrefix(address), identity, node.local ? 'host' : 'node'),
+      row(
+        hostPrefix(address),
+        !node.local && apiServers.has(address) ? apiServer : identity,
+        node.local ? 'host' : 'node',
+      ),
     ),
     ...(node.local ? [] : node.healthAddresses).map(address =>
       row(hostPrefix(address), ReservedIdentity.IDENTITY_HEALTH, 'node'),

@@ -4,26 +4,7 @@ import { claimController } from '../claim-controller.ts';
 import { IdAllocator } from '../id-allocator.ts';
 import { netdevEntries, nodeMapEntries } from './compile-devices.ts';
 import { endpointDevice } from './compile-endpoints.ts';
-import { blockIpcache, endpointIpcache, nodeIpcache, remoteEndpointIpcache } from './compile-ipcache.ts';
 import { compileRoutes } from './compile-routes.ts';
-
-/** nodes, endpoints, remoteEndpoints, blocks that policies name → ipcacheRows. */
-export function ipcacheController(tables: Tables, config: NodeConfig, modules: ControllerModules) {
-  const now = () => modules.clock.now();
-  return claimController(
-    {
-      name: 'ipcache-rows',
-      sources: {
-        nodes: { table: tables.nodes, claim: row => nodeIpcache(row, config, now()) },
-        endpoints: { table: tables.endpoints, claim: row => endpointIpcache(row, config, now()) },
-        remoteEndpoints: { table: tables.remoteEndpoints, claim: row => remoteEndpointIpcache(row, config, now()) },
-        addressBlocks: { table: tables.addressBlocks, claim: row => blockIpcache(row, config, now()) },
-      },
-      output: tables.ipcacheRows,
-    },
-    modules,
-  );
-}
 
 /** endpoints → endpointDeviceRows. */
 export function endpointDeviceController(tables: Tables, modules: ControllerModules) {

@@ -1,9 +1,14 @@
-/** policies × cidrGroups × pod CIDRs → addressBlocks: a number for every block that a rule names, and for what it leaves out. */
+/**
+ * policies × cidrGroups × pod CIDRs → addressBlocks: a number for every block that a rule names, and for what it leaves out; and for an API
+ * server that is no node.
+ */
 import {
   type AddressBlockRow,
   type CidrGroupRow,
+  type EndpointSliceRow,
   firstCidrIdentity,
   firstClassIdentity,
+  hostPrefix,
   type NodeRow,
   type Peer,
   type PolicyRow,
@@ -11,8 +16,10 @@ import {
   prefixCovers,
   type Tables,
 } from '@ciliate/model';
-import { Controller, type ControllerModules, replaceAll } from '@ciliate/tables';
+import { type ChangesOf, Controller, type ControllerModules, replaceAll } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
+import { nodeIPs } from '../network/addresses.ts';
+import { apiServerAddresses, isApiServerSlice } from '../network/api-servers.ts';
 import { noPeerContext, type PeerContext, prefixesOf } from './peers.ts';
 
 /** Blocks that the kernel held before this agent started. */
@@ -23,7 +30,7 @@ export interface BlockRestore {
 
 type BlockTables = Pick<
   Tables,
-  'policies' | 'ciliumPolicies' | 'clusterwidePolicies' | 'cidrGroups' | 'nodes' | 'addressBlocks'
+  'policies' | 'ciliumPolicies' | 'clusterwidePolicies' | 'cidrGroups' | 'nodes' | 'endpointSlices' | 'addressBlocks'
 >;
 
 type BlockInputs = {
@@ -32,10 +39,11 @@ type BlockInputs = {
   readonly clusterwidePolicies: PolicyRow;
   readonly cidrGroups: CidrGroupRow;
   readonly nodes: NodeRow;
+  readonly endpointSlices: EndpointSliceRow;
 };
 
 export function addressBlockController(tables: BlockTables, restore: BlockRestore, modules: ControllerModules) {
-  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, addressBlocks } = tables;
+  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, endpointSlices, addressBlocks } = tables;
   const numbers = {
     cidr: new IdAllocator({ min: firstCidrIdentity, max: firstCidrIdentity + 0xff_fffe }),
     class: new IdAllocator({ min: firstClassIdentity, max: firstClassIdentity + 0xff_fffe }),
@@ -46,17 +54,22 @@ export function addressBlockController(tables: BlockTables, restore: BlockRestor
   return new Controller<BlockInputs>(
     {
       name: 'policy-address-blocks',
-      inputs: { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes },
+      inputs: { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, endpointSlices },
       outputs: [addressBlocks],
       // Numbers that the kernel still uses must not be given up because half of the policies are not there yet.
       whole: true,
-      run: (_changes, txn) => {
+      run: (changes, txn) => {
+        if (!concernsBlocks(changes)) return;
         const all = [...policies.all(), ...ciliumPolicies.all(), ...clusterwidePolicies.all()];
         const podCIDRs = nodes.all().flatMap(node => node.podCIDRs);
         const rows = new Map<string, AddressBlockRow>();
         for (const [kind, prefix] of blocks(all, { ...noPeerContext, cidrGroups: cidrGroups.all() }, podCIDRs)) {
           const id = numbers[kind].acquire(prefix);
           if (id !== undefined) rows.set(`${kind} ${prefix}`, { kind, prefix, id });
+        }
+        for (const prefix of apiServersOutside(endpointSlices, nodes)) {
+          const id = numbers.cidr.acquire(prefix);
+          if (id !== undefined) rows.set(`cidr ${prefix}`, { kind: 'cidr', prefix, id, apiServer: true });
         }
         for (const [key, row] of before) if (!rows.has(key)) numbers[row.kind].release(row.prefix);
         before = rows;
@@ -79,6 +92,16 @@ function* blocks(
       if (kind === 'class' || !podCIDRs.some(pods => prefixCovers(pods, prefix))) yield [kind, prefix];
     }
   }
+}
+
+/** Slices come and go with pods; only the API server's count. */
+function concernsBlocks({ endpointSlices, ...others }: ChangesOf<BlockInputs>): boolean {
+  return Object.values(others).some(list => list.length > 0) || endpointSlices.some(({ row }) => isApiServerSlice(row));
+}
+
+function apiServersOutside(slices: BlockTables['endpointSlices'], nodes: BlockTables['nodes']): readonly Prefix[] {
+  const own = new Set(nodes.all().flatMap(nodeIPs));
+  return [...apiServerAddresses(slices)].filter(address => !own.has(address)).map(hostPrefix);
 }
 
 function peersOf(policy: PolicyRow): readonly Peer[] {

@@ -31,9 +31,12 @@ export interface PeerContext {
 export const noPeerContext: PeerContext = { cidrGroups: [], serviceIdentities: () => new Set() };
 
 /** What policy takes an address block for. `dualStack`: world-ipv4 and world-ipv6 instead of world. */
-export function blockIdentity({ kind, prefix, id }: AddressBlockRow, dualStack: boolean): PeerIdentity {
+export function blockIdentity({ kind, prefix, id, apiServer }: AddressBlockRow, dualStack: boolean): PeerIdentity {
   const world = dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
-  const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
+  const labels: Labels = {
+    ...(kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' }),
+    ...(apiServer === undefined ? {} : { 'reserved:kube-apiserver': '' }),
+  };
   return { id, labels, prefix, kind, namedPorts: new Map() };
 }
 

@@ -31,6 +31,7 @@ import {
   type WriteTxn,
 } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
+import { apiServerAddresses, isApiServerSlice } from '../network/api-servers.ts';
 import type { CompiledGroup } from './compile-group.ts';
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
 import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
@@ -208,7 +209,16 @@ class PolicyRunner {
       if (deleted) this.#compiler.removeIdentity(row.id);
       else this.#compiler.setIdentity(row);
     }
-    if (changes.nodes.length > 0) this.#compiler.setIdentity({ id: 1, labels: this.#hostLabels() });
+    const apiServersChanged = changes.endpointSlices.some(({ row }) => isApiServerSlice(row));
+    if (changes.nodes.length === 0 && !apiServersChanged) return;
+    this.#compiler.setIdentity({ id: 1, labels: { ...this.#hostLabels(), ...this.#apiServerHere() } });
+  }
+
+  /** As a peer; whom policies select does not depend on it. */
+  #apiServerHere(): Labels {
+    const here = this.#tables.nodes.get(this.#options.nodeName)?.addresses ?? [];
+    const servers = new Set<string>(apiServerAddresses(this.#tables.endpointSlices));
+    return here.some(({ address }) => servers.has(address)) ? { 'reserved:kube-apiserver': '' } : {};
   }
 
   #hostLabels(): Labels {

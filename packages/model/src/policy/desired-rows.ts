@@ -12,6 +12,8 @@ export interface AddressBlockRow {
   readonly kind: 'cidr' | 'class';
   readonly prefix: Prefix;
   readonly id: number;
+  /** The API server's address, outside of the cluster. */
+  readonly apiServer?: true;
 }
 
 export const firstCidrIdentity = 0x0100_0000;
