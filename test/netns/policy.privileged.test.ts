@@ -146,10 +146,10 @@ spec:
   test('toEntities kube-apiserver: the API server by its service and by its address, and nothing else', async () => {
     const apiServer = await cluster.kube(
       'get',
-      'endpoints',
+      'endpointslice',
       'kubernetes',
       '-o',
-      'jsonpath={.subsets[0].addresses[0].ip}',
+      'jsonpath={.endpoints[0].addresses[0]}',
     );
     const asks = async (...target: readonly string[]): Promise<boolean> =>
       (await cluster.exec('pod/default/foe', 'curl', '-sk', '-m', '2', '-o', '/dev/null', ...target)).code === 0;
