@@ -38,7 +38,10 @@ function messageOf(body: string): string {
   try {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed === 'string') return parsed;
-    if (typeof parsed === 'object' && parsed !== null && 'message' in parsed) return String(parsed.message);
+    if (typeof parsed === 'object' && parsed !== null && 'message' in parsed) {
+      const remedy = 'remedy' in parsed && parsed.remedy !== '' ? `: ${String(parsed.remedy)}` : '';
+      return `${String(parsed.message)}${remedy}`;
+    }
   } catch {
     // Not JSON: shown as it is.
   }

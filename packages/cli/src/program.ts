@@ -6,6 +6,7 @@ import { monitor } from './commands/monitor.ts';
 import { addPolicyTools } from './commands/policy.ts';
 import { bpfPolicyList, policyGet, policySelectors } from './commands/policy-lists.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
+import { serviceGet } from './commands/service-get.ts';
 import { status } from './commands/status.ts';
 import { completionScript } from './completion.ts';
 import { type Context, createContext, type GlobalOptions } from './context.ts';
@@ -105,7 +106,12 @@ function addMonitor(program: Command): void {
 function addLists(program: Command): void {
   const service = program.command('service').description('Frontends and their backends');
   addList(service, 'list', 'ID, frontend, type and backends of every service', lists.serviceList);
-  addGet(service, 'name', 'Frontends of one service: its ID, name or namespace/name', lists.serviceGet);
+  addGet(
+    service,
+    'name',
+    'What a service is, where it goes, and why an endpoint gets nothing: name, namespace/name, or an ID of the list',
+    serviceGet,
+  );
   const endpoint = program.command('endpoint').description('Workloads of this node');
   addList(endpoint, 'list', 'Identity, labels and addresses of every endpoint', lists.endpointList);
   addGet(endpoint, 'id', "One endpoint: its ID, 'pod-name:ns/name', 'ipv4:…', 'container-id:…'", lists.endpointGet);

@@ -5,4 +5,5 @@ export * from './health.ts';
 export * from './policy.ts';
 export * from './rest-paths.ts';
 export * from './service.ts';
+export * from './service-explanation.ts';
 export * from './status.ts';

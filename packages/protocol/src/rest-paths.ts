@@ -12,6 +12,8 @@ export const restPaths = {
   policySelectors: '/v1/policy/selectors',
   services: '/v1/service',
   service: (id: string): string => `/v1/service/${encodeURIComponent(id)}`,
+  /** ServiceExplanation. name: namespace/name. */
+  serviceExplanation: (name: string): string => `/v1/ciliate/service/${encodeURIComponent(name)}`,
   nodes: '/v1/cluster/nodes',
   maps: '/v1/map',
   map: (name: string): string => `/v1/map/${encodeURIComponent(name)}`,

@@ -2,7 +2,7 @@
 
 import { sceneFromTables, sceneToJson } from '@ciliate/control';
 import { type EndpointRow, portKey } from '@ciliate/model';
-import { type BpfDumpName, type PolicyVerification, restPaths } from '@ciliate/protocol';
+import { type BpfDumpName, type PolicyVerification, restPaths, type ServiceExplanation } from '@ciliate/protocol';
 import { nearest } from '../options/nearest.ts';
 import { sceneSettings } from '../policy/scene-settings.ts';
 import { buildConfig } from '../status/config.ts';
@@ -16,6 +16,7 @@ import { monitorRoute } from './monitor-route.ts';
 import { explainLive } from './policy-explain.ts';
 import { dumpPolicyMaps, policySelectors, policyTree } from './policy-json.ts';
 import { notFound, RestFailure, type Route } from './router.ts';
+import { explainService, servicesNamed } from './service-explanation.ts';
 
 const byId = (a: { readonly id: number }, b: { readonly id: number }): number => a.id - b.id;
 
@@ -63,6 +64,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
         item => item,
       ),
     ),
+    get('/v1/ciliate/service/*', ({ name }) => serviceExplanations(context, name)),
     get(restPaths.nodes, () => clusterNodes(context)),
     get(restPaths.maps, () => ({ maps: context.datapath.maps() })),
     get('/v1/map/*', ({ name }) =>
@@ -140,6 +142,18 @@ function services({ tables }: AgentContext): readonly ReturnType<typeof serviceJ
     .sort(
       (a, b) => a.spec.id - b.spec.id || a.spec['frontend-address'].ip.localeCompare(b.spec['frontend-address'].ip),
     );
+}
+
+function serviceExplanations({ tables, nodeName }: AgentContext, name: string): readonly ServiceExplanation[] {
+  const known = servicesNamed(name, tables).map(key => explainService(key, tables, nodeName));
+  const explained = known.filter(one => one !== undefined);
+  if (explained.length > 0) return explained;
+  const near = nearest(
+    name.slice(name.indexOf('/') + 1),
+    tables.services.all().map(row => row.name),
+  );
+  const remedy = 'kubectl get services -A lists them; those of another proxy (service-proxy-name) are not known here';
+  throw notFound(`service ${name}`, near === undefined ? remedy : `did you mean '${near}'? ${remedy}`);
 }
 
 function dump(context: AgentContext, name: string, query: URLSearchParams): unknown {

@@ -11,7 +11,6 @@ import {
   type Service,
 } from '@ciliate/protocol';
 import type { Context } from '../context.ts';
-import { CliError } from '../errors.ts';
 
 /** '10.0.0.1:80', '[fd00::1]:80'. */
 export function hostPort(ip: string, port: number): string {
@@ -45,27 +44,6 @@ export async function serviceList({ agent, output }: Context): Promise<void> {
         output.paint.bad(`${spec.flags.namespace}/${spec.flags.name} (ID ${spec.id}): ${status.error ?? 'error'}`),
       );
     }
-  });
-}
-
-export async function serviceGet(context: Context, name: string): Promise<void> {
-  const services = await context.agent.get<readonly Service[]>(restPaths.services);
-  const wanted = services.filter(
-    ({ spec }) =>
-      String(spec.id) === name || [spec.flags.name, `${spec.flags.namespace}/${spec.flags.name}`].includes(name),
-  );
-  if (wanted.length === 0) {
-    throw new CliError({ code: 'NOT_FOUND' }, `no service '${name}' in the datapath: 'ciliate service list' shows all`);
-  }
-  context.output.render(wanted, () => {
-    context.output.table(
-      ['ID', 'Frontend', 'Service Type', 'Backend', 'Name', 'State'],
-      wanted.map(service => [
-        ...serviceRow(service),
-        `${service.spec.flags.namespace}/${service.spec.flags.name}`,
-        service.status.error ?? service.status.state,
-      ]),
-    );
   });
 }
 
