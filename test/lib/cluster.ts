@@ -2,10 +2,11 @@
  * A sandbox for tests, driven as a user would: the `ciliate` command and the real kubectl, in child processes.
  * Each has a name of its own, so that it stands beside a user's sandbox; `down` runs in the test's `after`.
  */
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -96,6 +97,15 @@ export class Cluster {
   /** Runs a command in 'outside', 'node-1' or 'pod/NAMESPACE/NAME'. */
   exec(target: string, ...argv: readonly string[]): Promise<Outcome> {
     return this.ciliate('sandbox', 'exec', target, '--', ...argv);
+  }
+
+  /** A command in a target that goes on; to be killed by who started it. */
+  start(target: string, ...argv: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+    return spawn(join(root, 'ciliate'), ['sandbox', 'exec', target, '--', ...argv], {
+      cwd: root,
+      env: this.#env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
   }
 
   /** As exec, with a timeout (ms) of its own. */

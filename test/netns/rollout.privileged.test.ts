@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { Cluster, eventually, type Outcome } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
@@ -57,7 +58,46 @@ metadata: { name: sticky-${name}, labels: { member: "${name === 'd' ? 'no' : 'ye
 spec: { nodeName: node-${(i % 2) + 1}, containers: [{ name: c, image: ciliate/echo, ports: [{ containerPort: 8080 }] }] }
 `,
   )
+  .join('')}
+---
+apiVersion: v1
+kind: Service
+metadata: { name: named }
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: { named: "yes" }
+  ports: [{ port: 53, targetPort: 5353, protocol: UDP }]
+${['udp-1', 'udp-2']
+  .map(
+    (name, i) => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, labels: { named: "${i === 0 ? 'yes' : 'no'}" } }
+spec:
+  nodeName: node-${i + 1}
+  containers:
+  - name: c
+    image: ${name}
+    command: ["${process.execPath}", "-e", ${JSON.stringify(`
+const socket = require('node:dgram').createSocket('udp6');
+socket.on('message', (_, from) => socket.send('${name}', from.port, from.address));
+socket.bind(5353);`)}]
+`,
+  )
   .join('')}`;
+
+/** argv: address. A connected socket that asks again and again; it prints who answers when that is somebody else, and errors. */
+const askedByName = `
+const dgram = require('node:dgram'), [, address] = process.argv;
+let last = ''; const say = text => { if (text !== last) console.log(last = text); };
+const open = () => {
+  const socket = dgram.createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  socket.on('message', message => say(String(message)));
+  socket.on('error', error => { say(error.code); socket.close(); clearInterval(timer); setTimeout(open, 50); });
+  let timer; socket.connect(53, address, () => { timer = setInterval(() => socket.send('?', () => {}), 50); });
+};
+open(); setTimeout(() => process.exit(0), 20000);
+`;
 
 /** argv: stop file, URLs. Each URL in a loop, every request by a connection of its own, until the file is there. */
 const newConnections = `
@@ -105,6 +145,18 @@ interface Held {
   readonly pods: readonly string[];
   readonly sockets: number;
   readonly failed: string;
+}
+
+/** What `askedByName` prints, as it comes. */
+function follow(cluster: Cluster, from: string, address: string) {
+  const child = cluster.start(from, process.execPath, '-e', askedByName, address);
+  const lines: string[] = [];
+  createInterface({ input: child.stdout }).on('line', line => lines.push(line));
+  return {
+    all: () => lines,
+    includes: (text: string) => (lines.includes(text) ? true : undefined),
+    end: () => child.kill(),
+  };
 }
 
 describe('backends come and go', privileged('sandbox'), () => {
@@ -172,6 +224,22 @@ describe('backends come and go', privileged('sandbox'), () => {
       assert.ok(done > 100, `${done} requests`);
       assert.ok(pods > replicas, `only ${pods} pods were met: the rollout was over before the load`);
     }
+  });
+
+  test('a UDP socket is closed when its backend leaves, and its owner reaches the next one', async () => {
+    const clusterIPs = (await cluster.kube('get', 'svc', 'named', '-o', 'jsonpath={.spec.clusterIPs[*]}')).split(' ');
+    const heard = clusterIPs.map(ip => ({ ip, lines: follow(cluster, 'pod/default/client', ip) }));
+    try {
+      for (const { ip, lines } of heard)
+        await eventually(`udp-1 answers by ${ip}`, async () => lines.includes('udp-1'));
+      await cluster.kube('label', 'pod', 'udp-2', 'named=yes', '--overwrite');
+      await cluster.kube('label', 'pod', 'udp-1', 'named=no', '--overwrite');
+      for (const { ip, lines } of heard)
+        await eventually(`udp-2 answers by ${ip}`, async () => lines.includes('udp-2'));
+    } finally {
+      for (const { lines } of heard) lines.end();
+    }
+    for (const { lines } of heard) assert.deepEqual(lines.all(), ['udp-1', 'ECONNABORTED', 'udp-2']);
   });
 
   test('Maglev: a backend that leaves and one that comes break no established connection', async () => {

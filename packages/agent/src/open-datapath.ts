@@ -27,6 +27,7 @@ import {
   readDevices,
   removeEndpointDevice,
   routeOperations,
+  StaleSockets,
 } from '@ciliate/datapath';
 import { listLinks, NetlinkSocket } from '@ciliate/kernel';
 import { type NodeConfig, nodeConfigDefaults, prefixAddress, prefixContains, type Tables } from '@ciliate/model';
@@ -113,6 +114,7 @@ class LoadedDatapath implements AgentDatapath {
   readonly #devices: DeviceReflector;
   readonly #controllers: readonly AnyController[];
   readonly #reconcilers: readonly AnyReconciler[];
+  readonly #staleSockets: StaleSockets;
 
   constructor(datapath: Datapath, modules: Modules) {
     const { db, tables, options, config, log } = modules;
@@ -129,7 +131,8 @@ class LoadedDatapath implements AgentDatapath {
     const blocks = restoreBlocks(datapath.maps.ipcache.entries(), datapath.maps.policy_classes.entries());
     const controllerModules = { database: db, clock: systemClock, onError };
     this.#controllers = registerControllers(tables, config, controllerModules, { lb, policy, blocks });
-    this.#reconcilers = reconcilers(datapath, modules);
+    this.#staleSockets = staleSocketsOf(datapath, modules);
+    this.#reconcilers = reconcilers(datapath, modules, this.#staleSockets);
     this.endpointDevices = endpointDevices(datapath, tables);
     this.view = viewOf(datapath, tables, config);
   }
@@ -144,6 +147,7 @@ class LoadedDatapath implements AgentDatapath {
   async stop(): Promise<void> {
     for (const controller of this.#controllers) controller.stop();
     await Promise.all(this.#reconcilers.map(reconciler => reconciler.stop()));
+    this.#staleSockets.stop();
     this.#devices.stop();
     this.#datapath.stop();
   }
@@ -160,7 +164,16 @@ class LoadedDatapath implements AgentDatapath {
   }
 }
 
-function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly AnyReconciler[] {
+function staleSocketsOf({ maps }: Datapath, { tables, log }: Modules): StaleSockets {
+  return new StaleSockets({
+    revnat: maps.lb_sock_revnat,
+    namespaces: () => tables.endpoints.all().map(row => row.netns),
+    onClosed: count => log.info('UDP sockets closed: their backend is gone', { count }),
+    onError: error => log.warn('UDP sockets of a backend that is gone stay open', { error: describe(error) }),
+  });
+}
+
+function reconcilers(datapath: Datapath, { tables, db, log }: Modules, stale: StaleSockets): readonly AnyReconciler[] {
   const { maps, attacher, netlink } = datapath;
   const make = <Row extends Reconcilable, Index extends string>(
     name: string,
@@ -187,7 +200,11 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules): readonly
     make('bpf-policy', tables.policyGroups, policyGroupOperations(maps.policy)),
     make('bpf-endpoints', tables.endpointMapRows, endpointMapOperations(maps.endpoints)),
     make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(attacher)),
-    make('bpf-lb', tables.lbRows, lbOperations(maps)),
+    make(
+      'bpf-lb',
+      tables.lbRows,
+      lbOperations(maps, { added: backend => stale.added(backend), removed: backend => stale.removed(backend) }),
+    ),
     make('native-devices', tables.netdevRows, netdevProgramOperations(attacher, netdevOperations(maps.netdevs))),
   ];
 }

@@ -21,6 +21,12 @@ export interface LbMaps {
   readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
 }
 
+/** Of the whole map, not of a frontend: who comes and goes. */
+export interface BackendEvents {
+  readonly added?: (backend: LbBackend) => void;
+  readonly removed?: (backend: LbBackend) => void;
+}
+
 /** The one entry of a Maglev table: backend ids in host order. */
 export function maglevCodec(entries: number): Codec<Uint32Array> {
   return {
@@ -40,7 +46,7 @@ export function maglevCodec(entries: number): Codec<Uint32Array> {
  * holds them; every other entry belongs to one row. A row holds what it may have put, also by an update that failed half-way, until
  * the entry is removed.
  */
-export function lbOperations(maps: LbMaps): Operations<LbRow> {
+export function lbOperations(maps: LbMaps, backends: BackendEvents = {}): Operations<LbRow> {
   /** By row: what it may have put. The row's own array, so that it costs nothing to keep. */
   const held = new Map<string, readonly LbWrite[]>();
   /** Rows whose last update has ended: of those an entry that is the same is in the kernel. */
@@ -63,6 +69,7 @@ export function lbOperations(maps: LbMaps): Operations<LbRow> {
       else {
         removeWrite(maps, write);
         countBackends([write], -1);
+        if (write.map === 'lb_backends') backends.removed?.(write.value);
       }
       held.set(key, [...kept, ...order.slice(i + 1)]);
     }
@@ -87,7 +94,10 @@ export function lbOperations(maps: LbMaps): Operations<LbRow> {
       // Before the first put: whatever fails after it, the row knows what it may have put.
       held.set(row.key, gone.length === 0 ? row.writes : [...row.writes, ...gone]);
       countBackends(fresh, 1);
-      for (const write of changed) putWrite(maps, write);
+      for (const write of changed) {
+        putWrite(maps, write);
+        if (write.map === 'lb_backends') backends.added?.(write.value);
+      }
       letGo(row.key, row.writes, gone);
       complete.add(row.key);
     },
@@ -103,7 +113,11 @@ export function lbOperations(maps: LbMaps): Operations<LbRow> {
     prune: rows => {
       const wanted = new Set(rows.flatMap(row => row.writes).map(write => nameOf(maps, write)));
       for (const writes of held.values()) for (const write of writes) wanted.add(nameOf(maps, write));
-      for (const write of allWrites(maps)) if (!wanted.has(nameOf(maps, write))) removeWrite(maps, write);
+      for (const write of allWrites(maps)) {
+        if (wanted.has(nameOf(maps, write))) continue;
+        removeWrite(maps, write);
+        if (write.map === 'lb_backends') backends.removed?.(write.value);
+      }
     },
   };
 }

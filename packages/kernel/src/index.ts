@@ -11,6 +11,7 @@ export * from './netlink/clsact.ts';
 export * from './netlink/link.ts';
 export { macBytes, macText, type Request } from './netlink/message.ts';
 export * from './netlink/route.ts';
+export * from './netlink/sock-diag.ts';
 export * from './netlink/socket.ts';
 export * from './netns.ts';
 export * from './object.ts';

@@ -1,4 +1,4 @@
-/** A netlink route socket. It belongs to the namespace it was opened in, whichever thread uses it later. */
+/** A netlink socket, of the route family unless told otherwise. It belongs to the namespace it was opened in, whichever thread uses it later. */
 import { errnoName, KernelError, syscallError } from '../errors.ts';
 import { c, errno, pollReadable } from '../ffi.ts';
 import { inNetworkNamespace } from '../netns.ts';
@@ -19,8 +19,8 @@ const NLMSG_DONE = 3;
 const MSG_DONTWAIT = 0x40;
 const receiveSize = 1 << 17;
 
-function openSocket(groups: number): number {
-  const fd = c.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0);
+function openSocket(groups: number, protocol = 0): number {
+  const fd = c.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
   if (fd < 0) throw syscallError('netlink socket', errno());
   const address = Buffer.alloc(12);
   address.writeUInt16LE(AF_NETLINK, 0);
@@ -54,9 +54,10 @@ export class NetlinkSocket {
   readonly #buffer = Buffer.alloc(receiveSize);
   #sequence = 1;
 
-  /** Opens in the namespace at `netns`, or in the thread's own. */
-  constructor(netns?: string) {
-    this.#fd = netns === undefined ? openSocket(0) : inNetworkNamespace(netns, () => openSocket(0));
+  /** Opens in the namespace at `netns`, or in the thread's own. `protocol`: NETLINK_*, 0 = NETLINK_ROUTE. */
+  constructor(netns?: string, protocol = 0) {
+    const open = () => openSocket(0, protocol);
+    this.#fd = netns === undefined ? open() : inNetworkNamespace(netns, open);
     const capped = new Uint8Array([1, 0, 0, 0]);
     c.setsockopt(this.#fd, 270, 10, capped, 4); // NETLINK_CAP_ACK
   }
