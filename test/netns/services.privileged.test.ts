@@ -224,6 +224,58 @@ describe('services', privileged('sandbox'), () => {
     );
   });
 
+  test('lb trace: what the programs would do with a packet, from a pod and from outside, and nothing of it stays', async () => {
+    const spec = 'type: NodePort\n  sessionAffinity: ClientIP';
+    const ips = await created('traced', spec);
+    const port = await nodePort('traced');
+    const trace = async (from: string, to: string): Promise<{ readonly code: number; readonly text: string }> => {
+      const { code, stdout, stderr } = await cluster.ciliate(
+        '--node',
+        'node-1',
+        'lb',
+        'trace',
+        '--from',
+        from,
+        '--to',
+        to,
+      );
+      return { code, text: stdout + stderr };
+    };
+    const table = (map: string) => cluster.ciliate('--node', 'node-1', 'bpf', map, 'list', '-o', 'json');
+    for (const ip of ips) {
+      const { code, text } = await trace('default/client', ip.includes(':') ? `[${ip}]:80` : `${ip}:80`);
+      assert.equal(code, 0, text);
+      assert.match(text, /service default\/traced[\s\S]*the client is not remembered[\s\S]*2 active of 2/);
+      assert.match(text, /from_container has run[\s\S]*sees the client's address[\s\S]*pod default\/web-[12]/);
+    }
+    for (const [i, from] of outsider.entries()) {
+      const node = nodes['node-1'][i] ?? '';
+      const { code, text } = await trace(from, node.includes(':') ? `[${node}]:${port}/TCP` : `${node}:${port}/TCP`);
+      assert.equal(code, 0, text);
+      assert.match(text, /from_netdev has run/);
+      if (text.includes('by the overlay')) assert.match(text, /instead of the client \(SNAT\)/);
+      const left = `${(await table('ct')).stdout}${(await table('nat')).stdout}`;
+      assert.ok(!left.includes(`${from.includes(':') ? `[${from}]` : from}:65535`), 'no entry of the flow is left');
+    }
+    for (const flag of ['--frontends', '--backends', '--revnat', '--source-ranges', '--affinity', '--maglev']) {
+      const listed = await cluster.ciliate('--node', 'node-1', 'bpf', 'lb', 'list', flag);
+      assert.equal(listed.code, 0, `${flag}: ${listed.stderr}`);
+      assert.ok(listed.stdout.split('\n').length > (flag === '--maglev' || flag === '--source-ranges' ? 1 : 2), flag);
+    }
+    const unserved = await trace('default/client', `${ips.find(ip => !ip.includes(':'))}:81`);
+    assert.equal(unserved.code, 1);
+    assert.match(unserved.text, /belongs to services alone[\s\S]*dropped/);
+    for (const [from, to, problem] of [
+      ['default/nobody', '10.96.0.1:443', /no pod default\/nobody on this node: ask the agent of its node/],
+      ['default/client', 'web:80', /'web:80' is no address and port: write/],
+      ['172.30.0.12', '10.96.0.1:443', /is a node/],
+    ] as const) {
+      const { code, text } = await trace(from, to);
+      assert.equal(code, 1);
+      assert.match(text, problem);
+    }
+  });
+
   test('a pod reaches itself through its own service', async () => {
     const ips = await created('self', 'internalTrafficPolicy: Local');
     for (const ip of ips) {

@@ -1,6 +1,8 @@
 /** The command tree. Building it does nothing; parsing runs one command. */
+import { type LbMapName, lbMapNames } from '@ciliate/protocol';
 import { Command, Option } from 'commander';
 import * as bpf from './commands/bpf.ts';
+import { lbTrace } from './commands/lb-trace.ts';
 import * as lists from './commands/lists.ts';
 import { monitor } from './commands/monitor.ts';
 import { addPolicyTools } from './commands/policy.ts';
@@ -47,7 +49,6 @@ function addStatus(program: Command): void {
 function addBpf(program: Command): void {
   const group = program.command('bpf').description('What the kernel maps hold');
   const maps: readonly (readonly [string, string, Action])[] = [
-    ['lb', 'Services and their backends', bpf.bpfLbList],
     ['ct', 'Connection tracking', bpf.bpfCtList],
     ['nat', 'Address translations', bpf.bpfNatList],
     ['ipcache', 'Prefix → identity and tunnel endpoint', bpf.bpfIpcacheList],
@@ -57,6 +58,7 @@ function addBpf(program: Command): void {
   for (const [name, description, action] of maps) {
     addList(group.command(name).description(description), 'list', description, action);
   }
+  addBpfLb(group);
   addBpfPolicy(group);
 }
 
@@ -74,6 +76,33 @@ function addPolicyLists(policy: Command): void {
     .action((_options: unknown, command: Command) =>
       policySelectors(createContext(command.optsWithGlobals<GlobalOptions>())),
     );
+}
+
+const lbMapWords: Readonly<Record<LbMapName, string>> = {
+  backends: 'backends by their number',
+  revnat: 'what replies get as their source again',
+  'source-ranges': 'who may dial, or with the deny policy may not',
+  affinity: 'clients, and the backends that they come back to',
+  maglev: 'tables of Maglev: what share each backend has',
+};
+
+function addBpfLb(bpfGroup: Command): void {
+  const description = 'Services and their backends';
+  const list = bpfGroup.command('lb').description(description).command('list').alias('ls').description(description);
+  list.option('--frontends', 'frontends without their slots');
+  for (const name of lbMapNames) list.option(`--${name}`, lbMapWords[name]);
+  list.action((_options: unknown, command: Command) => {
+    const context = createContext(command.optsWithGlobals<GlobalOptions>());
+    const chosen = lbMapNames.find(name => command.getOptionValue(camelCase(name)) === true);
+    return chosen === undefined
+      ? bpf.bpfLbList(context, command.getOptionValue('frontends') === true)
+      : bpf.bpfLbMapList(context, chosen);
+  });
+}
+
+/** As commander names the value of an option. */
+function camelCase(name: string): string {
+  return name.replace(/-(\w)/g, (_match, letter: string) => letter.toUpperCase());
 }
 
 function addBpfPolicy(bpfGroup: Command): void {
@@ -112,6 +141,16 @@ function addLists(program: Command): void {
     'What a service is, where it goes, and why an endpoint gets nothing: name, namespace/name, or an ID of the list',
     serviceGet,
   );
+  program
+    .command('lb')
+    .description('Load balancing, as the loaded programs do it')
+    .command('trace')
+    .description('A packet to a service through the loaded programs, step by step')
+    .requiredOption('--from <client>', 'a pod of the node (namespace/name), or an address outside of the cluster')
+    .requiredOption('--to <frontend>', 'ADDRESS:PORT/PROTO, as 10.96.0.10:53/UDP or [fd00::1]:80')
+    .action((options: { readonly from: string; readonly to: string }, command: Command) =>
+      lbTrace(createContext(command.optsWithGlobals<GlobalOptions>()), options),
+    );
   const endpoint = program.command('endpoint').description('Workloads of this node');
   addList(endpoint, 'list', 'Identity, labels and addresses of every endpoint', lists.endpointList);
   addGet(endpoint, 'id', "One endpoint: its ID, 'pod-name:ns/name', 'ipv4:…', 'container-id:…'", lists.endpointGet);

@@ -13,5 +13,6 @@ export * from './policy-probe.ts';
 export * from './probe-frame.ts';
 export * from './programs.ts';
 export * from './routes.ts';
+export * from './service-probe.ts';
 export * from './stale-sockets.ts';
 export * from './tc-attacher.ts';

@@ -45,18 +45,11 @@ export function probePolicy(
   if (from === undefined || from.ifindex === 0) return undefined;
   const sourcePort = freePort(datapath, flow);
   const data = probeFrame({ ...flow, sourcePort, sourceMac: macText(from.mac), destinationMac: macText(from.nodeMac) });
-  const context = new DataView(new ArrayBuffer(skbSize));
-  context.setUint32(skbIfindex, from.ifindex, true);
-  const before = dropCounts(maps.metrics);
+  const drop = countedDrop(maps.metrics, 'from_container');
   try {
-    const { retval } = testRun(programOf(programs, 'from_container').fd, {
-      data,
-      context: new Uint8Array(context.buffer),
-    });
-    if (retval !== tcActShot) return { passed: true, reason: 0 };
-    const after = dropCounts(maps.metrics);
-    const reason = [...after].find(([key, count]) => key !== 0 && count > (before.get(key) ?? 0n))?.[0] ?? 0;
-    return { passed: false, reason };
+    const context = skbContext(from.ifindex);
+    const { retval } = testRun(programOf(programs, 'from_container').fd, { data, context });
+    return retval === tcActShot ? { passed: false, reason: drop() } : { passed: true, reason: 0 };
   } finally {
     for (const key of ctKeys(flow, sourcePort)) maps.ct.remove(key);
   }
@@ -82,13 +75,35 @@ function freePort({ maps }: Datapath, flow: Parameters<typeof probePolicy>[1]): 
   return 64_000;
 }
 
-/** Of from_container: reason → packets of all CPUs. */
+/** struct __sk_buff of a packet that has come in by a device. */
+export function skbContext(ifindex: number): Uint8Array {
+  const context = new DataView(new ArrayBuffer(skbSize));
+  context.setUint32(skbIfindex, ifindex, true);
+  return new Uint8Array(context.buffer);
+}
+
+const sources = { from_container: VerdictSource.FROM_CONTAINER, from_netdev: VerdictSource.FROM_NETDEV } as const;
+
+/** Asked after a run: the reason for which the program has dropped since this call; 0: none. */
+export function countedDrop(
+  metrics: Pick<BpfMap<MetricsKey, readonly MetricsEntry[]>, 'entries'>,
+  program: keyof typeof sources,
+): () => number {
+  const before = dropCounts(metrics, sources[program]);
+  return () => {
+    const after = dropCounts(metrics, sources[program]);
+    return [...after].find(([reason, count]) => reason !== 0 && count > (before.get(reason) ?? 0n))?.[0] ?? 0;
+  };
+}
+
+/** Reason → packets of all CPUs. */
 function dropCounts(
   metrics: Pick<BpfMap<MetricsKey, readonly MetricsEntry[]>, 'entries'>,
+  program: number,
 ): ReadonlyMap<number, bigint> {
   const counts = new Map<number, bigint>();
   for (const [{ reason, source }, values] of metrics.entries()) {
-    if (source !== VerdictSource.FROM_CONTAINER) continue;
+    if (source !== program) continue;
     counts.set(
       reason,
       values.reduce((sum, { packets }) => sum + packets, counts.get(reason) ?? 0n),

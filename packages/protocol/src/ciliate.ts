@@ -1,6 +1,13 @@
 /** Our additions under /v1/ciliate: map dumps, events, drops, raw tables. Ports are in host order, addresses canonical text. */
 import type { PolicyVerdictEvent } from './policy.ts';
 
+/** Maps of the load balancer beside the services: `bpf lb list --backends` and so on. */
+export const lbMapNames = ['backends', 'revnat', 'source-ranges', 'affinity', 'maglev'] as const;
+export type LbMapName = (typeof lbMapNames)[number];
+
+/** `id`: of the backend, else of the frontend (revNat id). Other columns by map. */
+export type LbMapRow = Readonly<Record<string, string | number>>;
+
 export interface LbDumpEntry {
   /** '10.96.0.1:443/TCP', IPv6 in brackets. */
   readonly frontend: string;

@@ -14,6 +14,8 @@ export const restPaths = {
   service: (id: string): string => `/v1/service/${encodeURIComponent(id)}`,
   /** ServiceExplanation. name: namespace/name. */
   serviceExplanation: (name: string): string => `/v1/ciliate/service/${encodeURIComponent(name)}`,
+  /** LbTrace. Query: from, to. */
+  lbTrace: '/v1/ciliate/lb/trace',
   nodes: '/v1/cluster/nodes',
   maps: '/v1/map',
   map: (name: string): string => `/v1/map/${encodeURIComponent(name)}`,

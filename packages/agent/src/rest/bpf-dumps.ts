@@ -42,7 +42,7 @@ const isZero = (bytes: Uint8Array): boolean => bytes.every(byte => byte === 0);
 const mac = (bytes: Uint8Array): string => Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join(':');
 
 /** Names of the set bits, without the prefix of the enum and in lower case with dashes. */
-function flagNames(value: number, names: Readonly<Record<string, number>>, prefix: string): readonly string[] {
+export function flagNames(value: number, names: Readonly<Record<string, number>>, prefix: string): readonly string[] {
   return Object.entries(names)
     .filter(([, bit]) => (value & bit) !== 0)
     .map(([name]) => name.slice(prefix.length).toLowerCase().replaceAll('_', '-'));

@@ -2,7 +2,13 @@
 
 import { sceneFromTables, sceneToJson } from '@ciliate/control';
 import { type EndpointRow, portKey } from '@ciliate/model';
-import { type BpfDumpName, type PolicyVerification, restPaths, type ServiceExplanation } from '@ciliate/protocol';
+import {
+  type BpfDumpName,
+  lbMapNames,
+  type PolicyVerification,
+  restPaths,
+  type ServiceExplanation,
+} from '@ciliate/protocol';
 import { nearest } from '../options/nearest.ts';
 import { sceneSettings } from '../policy/scene-settings.ts';
 import { buildConfig } from '../status/config.ts';
@@ -11,6 +17,8 @@ import { nodeElement } from '../status/node-element.ts';
 import { buildStatus } from '../status/status.ts';
 import { dumpCt, dumpEndpoints, dumpIpcache, dumpLb, dumpMetrics, dumpNat } from './bpf-dumps.ts';
 import { endpointJson, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
+import { dumpLbMap } from './lb-map-dumps.ts';
+import { traceService } from './lb-trace.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { monitorRoute } from './monitor-route.ts';
 import { explainLive } from './policy-explain.ts';
@@ -64,6 +72,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
         item => item,
       ),
     ),
+    get(restPaths.lbTrace, ({ query }) => traceService(context, query)),
     get('/v1/ciliate/service/*', ({ name }) => serviceExplanations(context, name)),
     get(restPaths.nodes, () => clusterNodes(context)),
     get(restPaths.maps, () => ({ maps: context.datapath.maps() })),
@@ -159,7 +168,13 @@ function serviceExplanations({ tables, nodeName }: AgentContext, name: string): 
 function dump(context: AgentContext, name: string, query: URLSearchParams): unknown {
   const { datapath } = context;
   const dumps: Readonly<Record<BpfDumpName, () => unknown>> = {
-    lb: () => dumpLb(datapath.lbServices(), datapath.lbBackends()),
+    lb: () => {
+      const map = query.get('map');
+      if (map === null) return dumpLb(datapath.lbServices(), datapath.lbBackends());
+      const known = lbMapNames.find(one => one === map);
+      if (known === undefined) throw unknownName('map of the load balancer', map, lbMapNames);
+      return dumpLbMap(known, datapath, kernelSeconds());
+    },
     ct: () => dumpCt(datapath.ct(), kernelSeconds()),
     nat: () => dumpNat(datapath.nat(), kernelSeconds()),
     ipcache: () => dumpIpcache(datapath.ipcache()),

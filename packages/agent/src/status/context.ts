@@ -6,9 +6,13 @@ import type {
   EndpointKey,
   IpcacheEntry,
   IpcacheKey,
+  LbAffinity,
+  LbAffinityKey,
   LbBackend,
   LbKey,
+  LbRevnat,
   LbService,
+  LbSourceRangeKey,
   MetricsEntry,
   MetricsKey,
   NatEntry,
@@ -16,7 +20,7 @@ import type {
   PolicyEntry,
   PolicyKey,
 } from '@ciliate/abi';
-import type { EventListener, loadedPeer, ProbeAnswer } from '@ciliate/datapath';
+import type { EventListener, LoadedService, loadedPeer, ProbeAnswer, ServiceFlow, ServiceRun } from '@ciliate/datapath';
 import type { Address, Tables } from '@ciliate/model';
 import type { BpfMapStatus, ClusterHealth } from '@ciliate/protocol';
 import type { ReflectorHealth } from '@ciliate/sources';
@@ -36,6 +40,11 @@ export interface DatapathView {
   readonly maps: () => readonly BpfMapStatus[];
   readonly lbServices: () => Iterable<readonly [LbKey, LbService]>;
   readonly lbBackends: () => Iterable<readonly [number, LbBackend]>;
+  readonly lbRevnat: () => Iterable<readonly [number, LbRevnat]>;
+  readonly lbSourceRanges: () => Iterable<readonly [LbSourceRangeKey, unknown]>;
+  readonly lbAffinity: () => Iterable<readonly [LbAffinityKey, LbAffinity]>;
+  /** Frontend's id → backend ids of its table. */
+  readonly lbMaglev: () => Iterable<readonly [number, Uint32Array]>;
   readonly ct: () => Iterable<readonly [CtKey, CtEntry]>;
   readonly nat: () => Iterable<readonly [NatKey, NatEntry]>;
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
@@ -50,6 +59,10 @@ export interface DatapathView {
     readonly protocol: number;
     readonly port: number;
   }) => ProbeAnswer | undefined;
+  readonly loadedService: (flow: ServiceFlow, inside: boolean) => LoadedService | undefined;
+  readonly isUnserved: (address: Address) => boolean;
+  /** The first packet of a flow to a service through the loaded program; undefined: it would come in by no device. */
+  readonly runServiceFlow: (flow: ServiceFlow) => ServiceRun | undefined;
   /** Number of a group → its policy map. */
   readonly policyMaps: () => Iterable<readonly [number, readonly (readonly [PolicyKey, PolicyEntry])[]]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;

@@ -4,6 +4,8 @@ import {
   type EndpointDumpEntry,
   type IpcacheDumpEntry,
   type LbDumpEntry,
+  type LbMapName,
+  type LbMapRow,
   type MetricsDumpEntry,
   type NatDumpEntry,
   restPaths,
@@ -14,8 +16,22 @@ function remainingText(seconds: number): string {
   return seconds < 0 ? 'expired' : `${seconds}s`;
 }
 
-export async function bpfLbList({ agent, output }: Context): Promise<void> {
-  const entries = await agent.get<readonly LbDumpEntry[]>(restPaths.bpf('lb'));
+/** One of the maps beside the services. */
+export async function bpfLbMapList({ agent, output }: Context, name: LbMapName): Promise<void> {
+  const rows = await agent.get<readonly LbMapRow[]>(`${restPaths.bpf('lb')}?map=${name}`);
+  const columns = Object.keys(rows[0] ?? { id: 0 });
+  output.render(rows, () =>
+    output.table(
+      columns.map(column => column.toUpperCase().replaceAll('-', ' ')),
+      rows.map(row => columns.map(column => String(row[column] ?? ''))),
+    ),
+  );
+}
+
+/** `mastersOnly`: frontends without their slots. */
+export async function bpfLbList({ agent, output }: Context, mastersOnly = false): Promise<void> {
+  const all = await agent.get<readonly LbDumpEntry[]>(restPaths.bpf('lb'));
+  const entries = mastersOnly ? all.filter(({ slot }) => slot === 0) : all;
   const sorted = entries.toSorted((a, b) => a.frontend.localeCompare(b.frontend) || a.slot - b.slot);
   output.render(sorted, () =>
     output.table(

@@ -1,0 +1,206 @@
+/** Asks the loaded maps and programs what becomes of a new flow to a service. */
+import {
+  CtDirection,
+  type EndpointEntry,
+  LbBackendFlags,
+  type LbKey,
+  type LbService,
+  LbServiceFlags,
+  NatDirection,
+} from '@ciliate/abi';
+import { testRun } from '@ciliate/kernel';
+import { type Address, addressBytes } from '@ciliate/model';
+import type { Datapath } from './datapath.ts';
+import { countedDrop, skbContext } from './policy-probe.ts';
+import { probeFrame } from './probe-frame.ts';
+import { programOf } from './programs.ts';
+
+export interface ServiceFlow {
+  readonly source: Address;
+  readonly destination: Address;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  readonly port: number;
+}
+
+/** Where packets from outside come in. */
+export interface Arrival {
+  readonly ifindex: number;
+  readonly mac: string;
+}
+
+export interface LoadedBackend {
+  readonly id: number;
+  readonly address: Uint8Array;
+  readonly port: number;
+  /** enum lb_backend_flags */
+  readonly flags: number;
+}
+
+export interface LoadedService {
+  readonly master: LbService;
+  /** 1: the set of backends that clients inside the cluster have. */
+  readonly scope: number;
+  readonly backends: readonly LoadedBackend[];
+  /** Backend that the client is remembered with, 0: none; seconds since then. */
+  readonly affinity: { readonly backendId: number; readonly age: number } | undefined;
+  /** Undefined: the service does not ask where clients come from. */
+  readonly sourceAllowed: boolean | undefined;
+}
+
+export interface ServiceRun {
+  readonly program: 'from_container' | 'from_netdev';
+  /** TC_ACT_* */
+  readonly verdict: number;
+  /** enum drop_reason; 0: not dropped. */
+  readonly reason: number;
+  /** The packet as the program left it, from its Ethernet header. */
+  readonly packet: Uint8Array;
+}
+
+const tcActShot = 2;
+const isLeaving =
+  LbBackendFlags.LB_BACKEND_TERMINATING | LbBackendFlags.LB_BACKEND_QUARANTINED | LbBackendFlags.LB_BACKEND_MAINTENANCE;
+
+/** As lb_lookup and lb_inside do it. Undefined: no frontend. `inside`: the client is a pod. */
+export function loadedService(
+  { maps }: Datapath,
+  { source, destination, protocol, port }: ServiceFlow,
+  inside: boolean,
+): LoadedService | undefined {
+  const key = (backendSlot: number, scope: number): LbKey => ({
+    address: addressBytes(destination),
+    dport: port,
+    backendSlot,
+    proto: protocol,
+    scope,
+  });
+  const outer = maps.lb_services.lookup(key(0, 0));
+  if (outer === undefined) return undefined;
+  const scope = inside && (outer.flags & LbServiceFlags.LB_SVC_TWO_SCOPES) !== 0 ? 1 : 0;
+  const master = maps.lb_services.lookup(key(0, scope)) ?? outer;
+  const backends = Array.from({ length: master.count + master.qcount }, (_, slot) => {
+    const id = maps.lb_services.lookup(key(slot + 1, scope))?.backendId ?? 0;
+    const backend = maps.lb_backends.lookup(id);
+    return backend === undefined ? undefined : { id, ...backend };
+  });
+  const client = { client: addressBytes(source), revNatId: master.revNatId, byCookie: 0 };
+  const known = maps.lb_affinity.lookup(client);
+  const asked = (master.flags & LbServiceFlags.LB_SVC_SOURCE_RANGE) !== 0 && !inside;
+  const listed = maps.lb_source_ranges.lookup({ prefixlen: 160, revNatId: master.revNatId, address: client.client });
+  const denies = (master.flags & LbServiceFlags.LB_SVC_SOURCE_RANGE_DENY) !== 0;
+  return {
+    master,
+    scope,
+    backends: backends.filter(backend => backend !== undefined),
+    affinity:
+      (master.flags & LbServiceFlags.LB_SVC_AFFINITY) === 0
+        ? undefined
+        : { backendId: known?.backendId ?? 0, age: known === undefined ? 0 : kernelSeconds() - known.lastUsed },
+    sourceAllowed: asked ? (listed !== undefined) !== denies : undefined,
+  };
+}
+
+/** True: the address is a service's, and what none of its ports serves is dropped. */
+export function isUnserved({ maps }: Datapath, address: Address): boolean {
+  const key = { address: addressBytes(address), dport: 0, backendSlot: 0, proto: 0, scope: 0 };
+  return ((maps.lb_services.lookup(key)?.flags ?? 0) & LbServiceFlags.LB_SVC_UNSERVED) !== 0;
+}
+
+export function takesNewFlows({ flags }: LoadedBackend): boolean {
+  return (flags & isLeaving) === 0;
+}
+
+/**
+ * The first packet of the flow through the program that gets it: from_container for a pod of this node, else from_netdev of `arrival`. It goes
+ * nowhere, and what it leaves in conntrack, NAT and affinity is undone.
+ */
+export function runServiceFlow(
+  datapath: Datapath,
+  flow: ServiceFlow,
+  arrival: Arrival | undefined,
+): ServiceRun | undefined {
+  const { maps, programs } = datapath;
+  const from = maps.endpoints.lookup({ address: addressBytes(flow.source) });
+  const isPod = from !== undefined && from.ifindex !== 0;
+  if (!isPod && arrival === undefined) return undefined;
+  const program = isPod ? 'from_container' : 'from_netdev';
+  const { ifindex, ...macs } = isPod ? podSide(from) : outsideSide(arrival);
+  const sourcePort = unusedPort(datapath, flow);
+  const revNatId = loadedService(datapath, flow, isPod)?.master.revNatId ?? 0;
+  const client = { client: addressBytes(flow.source), revNatId, byCookie: 0 };
+  const remembered = maps.lb_affinity.lookup(client);
+  const drops = countedDrop(maps.metrics, program);
+  let packet: Uint8Array = new Uint8Array();
+  try {
+    const frame = probeFrame({ ...flow, sourcePort, ...macs });
+    const result = testRun(programOf(programs, program).fd, { data: frame, context: skbContext(ifindex) });
+    packet = result.data;
+    return { program, verdict: result.retval | 0, reason: result.retval === tcActShot ? drops() : 0, packet };
+  } finally {
+    forget(datapath, flow, sourcePort, packet);
+    if (remembered !== undefined) maps.lb_affinity.put(client, remembered);
+    else maps.lb_affinity.remove(client);
+  }
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+function podSide(from: EndpointEntry) {
+  return { ifindex: from.ifindex, sourceMac: hex(from.mac), destinationMac: hex(from.nodeMac) };
+}
+
+function outsideSide(arrival: Arrival | undefined) {
+  return { ifindex: arrival?.ifindex ?? 0, sourceMac: '020000000001', destinationMac: arrival?.mac ?? '' };
+}
+
+/** One from which no flow to the service goes on: it would be asked about itself. */
+function unusedPort({ maps }: Datapath, { source, destination, protocol, port }: ServiceFlow): number {
+  const [saddr, daddr] = [addressBytes(source), addressBytes(destination)];
+  for (let sport = 65_535; sport > 64_000; sport -= 1) {
+    const key = { saddr, daddr, sport, dport: port, proto: protocol, direction: CtDirection.CT_SERVICE };
+    if (maps.ct.lookup(key) === undefined) return sport;
+  }
+  return 64_000;
+}
+
+/** Entries of the flow as it was, and as the program has made it. */
+function forget({ maps }: Datapath, flow: ServiceFlow, sourcePort: number, packet: Uint8Array): void {
+  const client = { address: addressBytes(flow.source), port: sourcePort };
+  const frontend = { address: addressBytes(flow.destination), port: flow.port };
+  const { from, to } = endsOf(packet) ?? { from: client, to: frontend };
+  const proto = flow.protocol;
+  const key = (a: End, b: End) => ({ saddr: a.address, daddr: b.address, sport: a.port, dport: b.port, proto });
+  maps.ct.remove({ ...key(client, frontend), direction: CtDirection.CT_SERVICE });
+  for (const direction of [CtDirection.CT_EGRESS, CtDirection.CT_INGRESS]) {
+    for (const sender of [client, from]) maps.ct.remove({ ...key(sender, to), direction });
+  }
+  maps.nat.remove({ ...key(client, to), direction: NatDirection.NAT_EGRESS });
+  maps.nat.remove({ ...key(to, from), direction: NatDirection.NAT_INGRESS });
+}
+
+interface End {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+/** Of a frame with ports and without options, as probeFrame makes it. */
+function endsOf(packet: Uint8Array): { readonly from: End; readonly to: End } | undefined {
+  const bytes = Buffer.from(packet);
+  if (bytes.length < 14 + 20 + 4) return undefined;
+  const isV4 = bytes.readUInt16BE(12) === 0x0800;
+  const [at, size, ports] = isV4 ? [26, 4, 34] : [22, 16, 54];
+  if (bytes.length < ports + 4) return undefined;
+  const address = (offset: number): Uint8Array => {
+    const full = new Uint8Array(16);
+    if (isV4) full.set([0xff, 0xff], 10);
+    full.set(bytes.subarray(offset, offset + size), 16 - size);
+    return full;
+  };
+  return {
+    from: { address: address(at), port: bytes.readUInt16BE(ports) },
+    to: { address: address(at + size), port: bytes.readUInt16BE(ports + 2) },
+  };
+}
+
+const kernelSeconds = (): number => Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n));
