@@ -7,7 +7,8 @@ export interface Claim<Row> {
 
 /** Who wants what under which key, so that two inputs that give the same output key do not fight over it. */
 export class Claims<Row> {
-  readonly #byKey = new Map<string, Map<string, Claim<Row>>>();
+  /** A key has one owner, or a few. */
+  readonly #byKey = new Map<string, readonly Entry<Row>[]>();
   readonly #byOwner = new Map<string, readonly Claim<Row>[]>();
   readonly #dirty = new Set<string>();
 
@@ -36,11 +37,11 @@ export class Claims<Row> {
   /** Rows of the owners that did not win, by owner. */
   losers(key: string): readonly Row[] {
     const owners = this.#byKey.get(key);
-    if (owners === undefined || owners.size < 2) return [];
+    if (owners === undefined || owners.length < 2) return [];
     const best = this.#first(key)?.[0];
-    return [...owners]
+    return owners
       .filter(([owner]) => owner !== best)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
       .map(([, claim]) => claim.row);
   }
 
@@ -51,17 +52,18 @@ export class Claims<Row> {
   }
 
   #add(owner: string, claim: Claim<Row>): void {
-    const owners = this.#byKey.get(claim.key) ?? new Map<string, Claim<Row>>();
-    this.#byKey.set(claim.key, owners);
-    const own = owners.get(owner);
-    if (own === undefined || claim.rank < own.rank) owners.set(owner, claim);
+    const owners = this.#byKey.get(claim.key) ?? [];
+    const own = owners.find(([name]) => name === owner)?.[1];
+    if (own === undefined || claim.rank < own.rank) {
+      this.#byKey.set(claim.key, [...owners.filter(([name]) => name !== owner), [owner, claim]]);
+    }
     this.#dirty.add(claim.key);
   }
 
   #drop(owner: string, key: string): void {
-    const owners = this.#byKey.get(key);
-    owners?.delete(owner);
-    if (owners?.size === 0) this.#byKey.delete(key);
+    const owners = this.#byKey.get(key)?.filter(([name]) => name !== owner) ?? [];
+    if (owners.length === 0) this.#byKey.delete(key);
+    else this.#byKey.set(key, owners);
     this.#dirty.add(key);
   }
 }

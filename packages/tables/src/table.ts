@@ -38,7 +38,7 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
   readonly #staged = new Map<string, Staged<Row>>();
   readonly #indexNames: readonly Index[];
   readonly #indexOf: readonly ((row: Row) => readonly string[])[];
-  readonly #indexes: readonly Map<string, Set<Node<Row>>>[];
+  readonly #indexes: readonly Map<string, OneOrMore<Row>>[];
   readonly #waiting = new Set<string>();
   #reporting: string[] = [];
 
@@ -79,7 +79,8 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
 
   by(index: Index, value: string): readonly Row[] {
     const nodes = this.#indexes[this.#indexNames.indexOf(index)]?.get(value);
-    return nodes === undefined ? none : Array.from(nodes, node => node.row);
+    if (nodes === undefined) return none;
+    return nodes instanceof Set ? Array.from(nodes, node => node.row) : [nodes.row];
   }
 
   changes(): ChangeCursor<Row> {
@@ -196,18 +197,22 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
     this.#indexes.forEach((index, i) => {
       for (const value of node.indexKeys[i] ?? none) {
         const nodes = index.get(value);
-        nodes?.delete(node);
-        if (nodes?.size === 0) index.delete(value);
+        if (nodes instanceof Set) nodes.delete(node);
+        if (nodes === node || (nodes instanceof Set && nodes.size === 0)) index.delete(value);
       }
       for (const value of indexKeys[i] ?? none) {
         const nodes = index.get(value);
-        if (nodes === undefined) index.set(value, new Set([node]));
-        else nodes.add(node);
+        if (nodes === undefined) index.set(value, node);
+        else if (nodes instanceof Set) nodes.add(node);
+        else if (nodes !== node) index.set(value, new Set([nodes, node]));
       }
     });
     node.indexKeys = indexKeys;
   }
 }
+
+/** Most values have one row, and a Set for it would be most of the index. */
+type OneOrMore<Row> = Node<Row> | Set<Node<Row>>;
 
 function emptyNode<Row>(key: string, row: Row): Node<Row> {
   return { key, row, deleted: false, revision: 0, indexKeys: none, previous: undefined, next: undefined };
