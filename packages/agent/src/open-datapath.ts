@@ -52,7 +52,6 @@ import type { AgentOptions } from './options/agent-options.ts';
 import type { DatapathView } from './status/context.ts';
 
 const vxlanOverhead = 50;
-const nodePorts = { nodePortMin: 30_000, nodePortMax: 32_767 } as const;
 
 /** @throws KernelError, DatapathError; what ran before goes on then */
 export const openDatapath: OpenDatapath = async (options, node, { db, tables, log }) => {
@@ -76,7 +75,8 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       directDevice: direct.name,
       deviceMtu,
       routeMtu,
-      ...nodePorts,
+      nodePortMin: options['node-port-range'].min,
+      nodePortMax: options['node-port-range'].max,
       maxEntries: maxEntries(options),
       hostFirewall: options['enable-host-firewall'],
       policyVerdicts: options['policy-verdict-events'],
@@ -309,6 +309,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     lbAlgorithm: options['bpf-lb-algorithm'],
     lbMode: options['bpf-lb-mode'],
     externalClusterIP: options['bpf-lb-external-clusterip'],
+    nodePortCIDRs: options['nodeport-addresses'],
     maglevSize: options['bpf-lb-maglev-table-size'],
     maglevSeed: options['bpf-lb-maglev-hash-seed'],
     policyEnforcement: options['enable-policy'],

@@ -1,4 +1,6 @@
 /** What compilers and controllers know of the node they run on. Fixed for the life of the agent. */
+import type { Prefix } from './address.ts';
+
 export interface NodeConfig {
   readonly nodeName: string;
   readonly clusterName: string;
@@ -21,6 +23,8 @@ export interface NodeConfig {
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
   /** ClusterIPs answer clients outside the cluster. */
   readonly externalClusterIP: boolean;
+  /** Of the node's addresses only those in these answer NodePorts; none: all. */
+  readonly nodePortCIDRs: readonly Prefix[];
   /** Entries of a Maglev table, one of maglevSizes. */
   readonly maglevSize: number;
   readonly maglevSeed: number;
@@ -52,6 +56,7 @@ export const nodeConfigDefaults = {
   lbAlgorithm: 'random',
   lbMode: 'snat',
   externalClusterIP: false,
+  nodePortCIDRs: [],
   maglevSize: 16_381,
   maglevSeed: 1,
   policyMapMax: 16_384,

@@ -1,5 +1,5 @@
 /** Options of ciliate-agent, in the field's spelling. */
-import { choice, flag, integer, list, type OptionValues, text } from './option.ts';
+import { choice, flag, integer, list, type OptionValues, portRange, prefixes, text } from './option.ts';
 
 const port: readonly [number, number] = [1, 65535];
 const mapSize: readonly [number, number] = [2, 1 << 24];
@@ -43,6 +43,14 @@ export const agentOptions = {
     10256,
     [0, 65535],
     "Where load balancers ask for kube-proxy's health; 0 = nowhere",
+  ),
+  'node-port-range': portRange(
+    { min: 30_000, max: 32_767 },
+    4096,
+    "NodePorts, as the API server's --service-node-port-range; ports below are the agent's for translations",
+  ),
+  'nodeport-addresses': prefixes(
+    "Of the node's addresses only those in these CIDRs answer NodePorts; all when not given",
   ),
   'bpf-lb-algorithm': choice('random', ['random', 'maglev'], 'How backends are chosen for clients outside the node'),
   'bpf-lb-maglev-table-size': integer(

@@ -1,3 +1,5 @@
+import { type Prefix, tryParsePrefix } from '@ciliate/model';
+
 /** One flag: default, parser and help stand together, beside the module that reads it (STYLE rule 10). */
 export interface Option<T> {
   readonly default: T;
@@ -53,6 +55,37 @@ export const choice = <const T extends string>(fallback: T, values: readonly T[]
     return found;
   },
   help: `${help} (${values.join('|')})`,
+});
+
+export interface PortRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** '30000-32767', or '30000,32767' as the field writes it. `least`: the lowest port that may be in it. */
+export const portRange = (fallback: PortRange, least: number, help: string): Option<PortRange> => ({
+  default: fallback,
+  parse: value => {
+    const [min, max] = (/^(\d+)[-,](\d+)$/.exec(value) ?? []).slice(1).map(Number);
+    if (min === undefined || max === undefined || min < least || max > 65_535 || min > max) {
+      throw new Error(`two ports from ${least} to 65535, the lower one first: 30000-32767`);
+    }
+    return { min, max };
+  },
+  help,
+});
+
+/** Comma separated CIDRs; may be given more than once. */
+export const prefixes = (help: string): Option<readonly Prefix[]> => ({
+  default: [],
+  parse: value =>
+    value.split(',').map(part => {
+      const prefix = tryParsePrefix(part.trim());
+      if (prefix === undefined)
+        throw new Error(`CIDRs, comma separated: 172.30.0.0/24,fd00::/64 ('${part.trim()}' is none)`);
+      return prefix;
+    }),
+  help,
 });
 
 /** Comma separated; may be given more than once. */

@@ -10,6 +10,10 @@ const wrong: readonly (readonly [argv: readonly string[], says: RegExp])[] = [
   [['--tunnel-port', '70000'], /from 1 to 65535/],
   [['--tunnel-port', '8e3'], /whole number/],
   [['--enable-ipv6=maybe'], /true or false/],
+  [['--node-port-range', '32767-30000'], /--node-port-range '32767-30000' is not valid: .*the lower one first/],
+  [['--node-port-range', '1000-2000'], /two ports from 4096/],
+  [['--node-port-range', '30000'], /two ports/],
+  [['--nodeport-addresses', '172.30.0.0/24,eth0'], /CIDRs, comma separated.*'eth0' is none/],
   [['--node-name'], /needs a value/],
   [['start'], /unexpected argument 'start'/],
   [['--constructor', 'x'], /unknown option/],
@@ -33,4 +37,18 @@ test('both spellings, booleans without value, defaults', () => {
   assert.deepEqual(options.devices, ['eth0', 'eth1']);
   assert.equal(options['routing-mode'], 'tunnel');
   assert.equal(parseOptions(agentOptions, ['--enable-ipv6=false'])['enable-ipv6'], false);
+});
+
+test('node port range in both notations, addresses as prefixes', () => {
+  const options = parseOptions(agentOptions, [
+    '--node-port-range',
+    '20000,21000',
+    '--nodeport-addresses=172.30.0.0/24,fd00::/64',
+  ]);
+  assert.deepEqual(options['node-port-range'], { min: 20_000, max: 21_000 });
+  assert.deepEqual(options['nodeport-addresses'], ['172.30.0.0/24', 'fd00::/64']);
+  assert.deepEqual(parseOptions(agentOptions, ['--node-port-range=30000-30010'])['node-port-range'], {
+    min: 30_000,
+    max: 30_010,
+  });
 });

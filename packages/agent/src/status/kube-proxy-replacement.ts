@@ -5,7 +5,7 @@ import type { DatapathView } from './context.ts';
 /** What of kube-proxy's work is done here. */
 export function kubeProxyReplacement(
   datapath: DatapathView,
-  options: Pick<AgentOptions, 'bpf-lb-algorithm'>,
+  options: Pick<AgentOptions, 'bpf-lb-algorithm' | 'node-port-range'>,
 ): KubeProxyReplacement {
   const devices = datapath.devices();
   return {
@@ -20,8 +20,8 @@ export function kubeProxyReplacement(
         mode: 'SNAT',
         algorithm: options['bpf-lb-algorithm'] === 'maglev' ? 'Maglev' : 'Random',
         acceleration: 'Disabled',
-        portMin: 30000,
-        portMax: 32767,
+        portMin: options['node-port-range'].min,
+        portMax: options['node-port-range'].max,
       },
       hostPort: { enabled: true },
       externalIPs: { enabled: true },

@@ -10,8 +10,10 @@ import {
   matchesSelector,
   type NodeRow,
   objectKey,
+  type Prefix,
   parseAddress,
   portKey,
+  prefixContains,
   type ServicePortRow,
   type ServiceRow,
   tryParseAddress,
@@ -74,10 +76,12 @@ export function frontendClaims(rows: readonly FrontendRow[], created: number): r
   return rows.map(row => ({ key: portKey(row), rank: ranks[row.type] + created / 1e15, row }));
 }
 
-/** Where NodePorts answer on this node. */
-export function nodePortAddressesOf(local: NodeRow | undefined): readonly Address[] {
+/** Where NodePorts answer on this node: its addresses, or those of them that are in `cidrs`. */
+export function nodePortAddressesOf(local: NodeRow | undefined, cidrs: readonly Prefix[] = []): readonly Address[] {
   const ips = local?.addresses.filter(item => item.type === 'InternalIP' || item.type === 'ExternalIP') ?? [];
-  return [...new Set(ips.map(item => tryParseAddress(item.address)).filter(address => address !== undefined))];
+  const addresses = new Set(ips.map(item => tryParseAddress(item.address)).filter(address => address !== undefined));
+  if (cidrs.length === 0) return [...addresses];
+  return [...addresses].filter(address => cidrs.some(cidr => prefixContains(cidr, address)));
 }
 
 /** The frontends of one service; `slices` are its own. Headless and ExternalName services have none. */

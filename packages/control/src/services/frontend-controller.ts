@@ -6,6 +6,7 @@ import {
   type NodeRow,
   objectKey,
   type PodRow,
+  type Prefix,
   type ServiceHealthRow,
   type ServiceRow,
   type Tables,
@@ -34,7 +35,7 @@ type FrontendInputs = {
 type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth' | 'serviceConflicts'>;
 export type FrontendConfig = Pick<
   NodeConfig,
-  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP'
+  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP' | 'nodePortCIDRs'
 >;
 
 /** services × endpointSlices × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
@@ -62,10 +63,12 @@ class FrontendCompiler {
   readonly #serviceOfRedirect = new Map<string, string>();
   /** Pods that a redirect used, by the redirect: to see whether a pod's change means anything to it. */
   readonly #podsOfRedirect = new Map<string, string>();
+  readonly #nodePortCIDRs: readonly Prefix[];
   #context: FrontendContext;
 
   constructor(tables: FrontendTables, config: FrontendConfig) {
     this.#tables = tables;
+    this.#nodePortCIDRs = config.nodePortCIDRs;
     this.#context = {
       ipv4: config.ipv4,
       ipv6: config.ipv6,
@@ -101,7 +104,8 @@ class FrontendCompiler {
     const { nodeName } = this.#context;
     if (!changes.nodes.some(change => change.key === nodeName)) return false;
     const local = this.#tables.nodes.get(nodeName);
-    const next = { ...this.#context, nodePortAddresses: nodePortAddressesOf(local), nodeLabels: local?.labels ?? {} };
+    const nodePortAddresses = nodePortAddressesOf(local, this.#nodePortCIDRs);
+    const next = { ...this.#context, nodePortAddresses, nodeLabels: local?.labels ?? {} };
     if (deepEqual(next, this.#context)) return false;
     this.#context = next;
     return true;
