@@ -8,6 +8,11 @@ const bar = 13;
 
 const escapeText = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
+/** JSON makes null of what could not be measured. */
+function isMeasured(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value);
+}
+
 function short(value: number): string {
   if (value >= 10_000) return `${(value / 1000).toFixed(0)}k`;
   return value >= 100 ? value.toFixed(0) : value.toFixed(2);
@@ -19,7 +24,7 @@ function chartHeight({ series, groups }: Chart): number {
 
 function drawChart(chart: Chart, top: number): readonly string[] {
   const { title, unit, series, groups } = chart;
-  const largest = Math.max(...groups.flatMap(group => group.values.map(value => value ?? 0)), Number.MIN_VALUE);
+  const largest = Math.max(...groups.flatMap(group => group.values.filter(isMeasured)), Number.MIN_VALUE);
   const scale = (width - left - 90) / largest;
   const parts = [
     `<text x="10" y="${top + 20}" font-size="15" font-weight="bold">${escapeText(title)} (${unit})</text>`,
@@ -34,7 +39,7 @@ function drawChart(chart: Chart, top: number): readonly string[] {
     const middle = y + (series.length * bar) / 2 + 4;
     parts.push(`<text x="${left - 8}" y="${middle}" font-size="11" text-anchor="end">${escapeText(group.name)}</text>`);
     group.values.forEach((value, i) => {
-      if (value === undefined || Number.isNaN(value)) return;
+      if (!isMeasured(value)) return;
       const length = Math.max(1, value * scale);
       const place = `x="${left}" y="${y + i * bar}" width="${length.toFixed(1)}" height="${bar - 2}"`;
       parts.push(`<rect ${place} fill="${colours[i % colours.length]}"/>`);
