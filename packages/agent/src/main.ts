@@ -3,7 +3,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { sceneFromTables } from '@ciliate/control';
 import { findCgroupRoot, probeFeatures, requireFeatures } from '@ciliate/kernel';
-import { type Address, defineTables, reservedIdentityRows, type Tables } from '@ciliate/model';
+import { type Address, defineTables, LabelFilter, reservedIdentityRows, type Tables } from '@ciliate/model';
 import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
 import type { AgentDatapath, OpenDatapath } from './agent-datapath.ts';
@@ -176,7 +176,7 @@ class Agent {
       mtu: datapath.mtu(),
     });
     const allocator = new IdentityAllocator(
-      { cluster: this.#options['cluster-name'] },
+      { cluster: this.#options['cluster-name'], filter: new LabelFilter(this.#options.labels) },
       {
         endpoints: table,
         pods,

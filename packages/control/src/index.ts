@@ -1,5 +1,4 @@
 export * from './id-allocator.ts';
-export * from './identity/wanted-labels.ts';
 export * from './network/api-servers.ts';
 export * from './network/compile-devices.ts';
 export * from './network/compile-endpoints.ts';

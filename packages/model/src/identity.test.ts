@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { identityCandidates, maxClusterIdentity, minClusterIdentity, reservedIdentityRows } from './identity.ts';
+import { defaultLabelFilter } from './label-filter.ts';
 import { labelsKey } from './labels.ts';
-import { isRelevant, securityLabels } from './security-labels.ts';
+import { securityLabels } from './security-labels.ts';
 
 test('security labels say who the pod is, not which of its replicas it is', () => {
   const labels = securityLabels({
@@ -38,7 +39,8 @@ for (const [key, expected] of [
   ['beta.kubernetes.io/arch', false],
   ['apps.kubernetes.io/pod-index', false],
 ] as const) {
-  test(`label ${key} ${expected ? 'counts' : 'does not count'}`, () => assert.equal(isRelevant(key), expected));
+  test(`label ${key} ${expected ? 'counts' : 'does not count'}`, () =>
+    assert.equal(defaultLabelFilter.keeps('k8s', key), expected));
 }
 
 test('candidates: every cluster identity once, the same for equal sets in whatever order, others for other sets', () => {

@@ -10,6 +10,7 @@ export type { Parsed, ParseProblem } from './k8s/parsed.ts';
 export * from './k8s/pod.ts';
 export { serviceFromK8s } from './k8s/service.ts';
 export * from './keys.ts';
+export * from './label-filter.ts';
 export * from './labels.ts';
 export * from './node-config.ts';
 export * from './policy/audit.ts';

@@ -1,3 +1,4 @@
+import { defaultLabelFilter, type LabelFilter } from './label-filter.ts';
 import type { Labels } from './labels.ts';
 
 /** Keys of security labels that are not a pod's own labels. Names of Cilium's, so that its policies select alike. */
@@ -8,24 +9,6 @@ export const securityLabelKeys = {
   cluster: 'k8s:io.cilium.k8s.policy.cluster',
 } as const;
 
-/** Keys that differ between replicas of one workload, or say nothing about who it is: Cilium's default label filter. */
-const irrelevant: readonly RegExp[] = [
-  /^io\.kubernetes\./,
-  /(^|\.)kubernetes\.io\//,
-  /(^|\.)beta\.kubernetes\.io\//,
-  /(^|\.)k8s\.io\//,
-  /^pod-template-(hash|generation)$/,
-  /^controller-revision-hash$/,
-  /^controller-uid$/,
-  /^statefulset\.kubernetes\.io\/pod-name$/,
-  /^batch\.kubernetes\.io\//,
-  /^annotation/,
-  /^etcd_node$/,
-];
-
-/** Always relevant, although another pattern would drop them. */
-const relevant: readonly RegExp[] = [/^app\.kubernetes\.io\//, /^io\.cilium\.k8s\./];
-
 export interface SecurityLabelsInput {
   readonly namespace: string;
   readonly podLabels: Labels;
@@ -34,20 +17,22 @@ export interface SecurityLabelsInput {
   readonly cluster: string;
 }
 
-/** The labels whose set is a pod's identity: 'source:key' → value. */
-export function securityLabels(input: SecurityLabelsInput): Labels {
+/**
+ * The labels whose set is a pod's identity: 'source:key' → value. Namespace and cluster are always among them: policies of a namespace mean
+ * its own pods.
+ */
+export function securityLabels(input: SecurityLabelsInput, filter: LabelFilter = defaultLabelFilter): Labels {
   const labels: Record<string, string> = {};
-  for (const [key, value] of Object.entries(input.podLabels)) if (isRelevant(key)) labels[`k8s:${key}`] = value;
-  for (const [key, value] of Object.entries(input.namespaceLabels)) {
-    labels[`${securityLabelKeys.namespaceLabels}${key}`] = value;
-  }
+  const add = (key: string, value: string): void => {
+    if (filter.keeps('k8s', key)) labels[`k8s:${key}`] = value;
+  };
+  for (const [key, value] of Object.entries(input.podLabels)) add(key, value);
+  for (const [key, value] of Object.entries(input.namespaceLabels))
+    add(`${withoutSource(securityLabelKeys.namespaceLabels)}${key}`, value);
+  if (input.serviceAccount !== '') add(withoutSource(securityLabelKeys.serviceAccount), input.serviceAccount);
   labels[securityLabelKeys.namespace] = input.namespace;
   labels[securityLabelKeys.cluster] = input.cluster;
-  if (input.serviceAccount !== '') labels[securityLabelKeys.serviceAccount] = input.serviceAccount;
   return labels;
 }
 
-/** True when a pod's label of this key (without source) is part of its identity. */
-export function isRelevant(key: string): boolean {
-  return relevant.some(pattern => pattern.test(key)) || !irrelevant.some(pattern => pattern.test(key));
-}
+const withoutSource = (key: string): string => key.slice(key.indexOf(':') + 1);

@@ -3,6 +3,7 @@ import {
   type EndpointRow,
   type IdentityRow,
   identityCandidates,
+  type LabelFilter,
   type Labels,
   labelsKey,
   type NamespaceRow,
@@ -14,6 +15,12 @@ import type { Table } from '@ciliate/tables';
 import { KeyedQueue, type WorkHealth } from '../keyed-queue.ts';
 import type { Service } from '../lifecycle.ts';
 import type { Log } from '../log.ts';
+
+export interface IdentityAllocatorOptions {
+  readonly cluster: string;
+  /** Labels that count. */
+  readonly filter: LabelFilter;
+}
 
 export interface IdentityAllocatorModules {
   readonly endpoints: Table<EndpointRow, string>;
@@ -28,6 +35,7 @@ export interface IdentityAllocatorModules {
 export class IdentityAllocator implements Service {
   readonly name = 'identity-allocator';
   readonly #cluster: string;
+  readonly #filter: LabelFilter;
   readonly #modules: IdentityAllocatorModules;
   readonly #queue: KeyedQueue;
   /** labelsKey → id, of the identities table and of our own claims. */
@@ -35,8 +43,9 @@ export class IdentityAllocator implements Service {
   readonly #cursor: ReturnType<Table<IdentityRow, string>['changes']>;
   #unsubscribe: (() => void)[] = [];
 
-  constructor(options: { readonly cluster: string }, modules: IdentityAllocatorModules) {
+  constructor(options: IdentityAllocatorOptions, modules: IdentityAllocatorModules) {
     this.#cluster = options.cluster;
+    this.#filter = options.filter;
     this.#modules = modules;
     this.#cursor = modules.identities.changes();
     this.#queue = new KeyedQueue(
@@ -98,13 +107,12 @@ export class IdentityAllocator implements Service {
   #labelsOf(namespace: string, name: string): Labels | undefined {
     const pod = this.#modules.pods.get(`${namespace}/${name}`);
     if (pod === undefined) return undefined;
-    return securityLabels({
-      namespace,
-      podLabels: pod.labels,
-      namespaceLabels: this.#modules.namespaces.get(namespace)?.labels ?? {},
-      serviceAccount: pod.serviceAccount,
-      cluster: this.#cluster,
-    });
+    const namespaceLabels = this.#modules.namespaces.get(namespace)?.labels ?? {};
+    const { labels: podLabels, serviceAccount } = pod;
+    return securityLabels(
+      { namespace, podLabels, namespaceLabels, serviceAccount, cluster: this.#cluster },
+      this.#filter,
+    );
   }
 
   #learn(): void {

@@ -1,5 +1,5 @@
 /** Options of ciliate-agent, in the field's spelling. */
-import { choice, flag, integer, list, type OptionValues, portRange, prefixes, text } from './option.ts';
+import { choice, flag, integer, labelPatterns, list, type OptionValues, portRange, prefixes, text } from './option.ts';
 
 const port: readonly [number, number] = [1, 65535];
 const mapSize: readonly [number, number] = [2, 1 << 24];
@@ -32,6 +32,9 @@ export const agentOptions = {
   'enable-health-checking': flag(true, 'Probe nodes and health endpoints'),
   'health-check-interval': integer(10, [1, 3600], 'Seconds between rounds of probes'),
   'cluster-name': text('default', 'Name of the cluster, shown before node names'),
+  labels: labelPatterns(
+    "Labels that make identities, besides the defaults: prefixes as regular expressions, '!' for those to leave out ('k8s:app !k8s:team')",
+  ),
   'log-level': choice(
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],

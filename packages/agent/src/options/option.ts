@@ -1,4 +1,4 @@
-import { type Prefix, tryParsePrefix } from '@ciliate/model';
+import { type LabelPattern, type Prefix, parseLabelPattern, tryParsePrefix } from '@ciliate/model';
 
 /** One flag: default, parser and help stand together, beside the module that reads it (STYLE rule 10). */
 export interface Option<T> {
@@ -72,6 +72,17 @@ export const portRange = (fallback: PortRange, least: number, help: string): Opt
     }
     return { min, max };
   },
+  help,
+});
+
+/** Separated by spaces, in the notation of LabelFilter. */
+export const labelPatterns = (help: string): Option<readonly LabelPattern[]> => ({
+  default: [],
+  parse: value =>
+    value
+      .split(/\s+/)
+      .filter(part => part !== '')
+      .map(parseLabelPattern),
   help,
 });
 

@@ -14,6 +14,7 @@ const wrong: readonly (readonly [argv: readonly string[], says: RegExp])[] = [
   [['--node-port-range', '1000-2000'], /two ports from 4096/],
   [['--node-port-range', '30000'], /two ports/],
   [['--nodeport-addresses', '172.30.0.0/24,eth0'], /CIDRs, comma separated.*'eth0' is none/],
+  [['--labels', 'k8s:app !team['], /'!team\[' is no regular expression/],
   [['--node-name'], /needs a value/],
   [['start'], /unexpected argument 'start'/],
   [['--constructor', 'x'], /unknown option/],
