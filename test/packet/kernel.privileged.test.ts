@@ -1,7 +1,7 @@
 /** The kernel edge against the kernel: maps as strict as their fake, pins, links, the ring buffer, rtnetlink. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
@@ -244,6 +244,65 @@ suite('kernel edge', privileged('bpf'), () => {
     assert.equal(existsSync(path), false);
     detachPinned(path);
     host.close();
+  });
+
+  test('a pinned XDP link on a veth is made, adopted, updated under traffic, and gone after detaching', () => {
+    const source = join(tmpdir(), `ciliate-xdp-${process.pid}.bpf.c`);
+    const path = join(folder, 'links-xdp');
+    const [near, far] = ['kx0', 'kx1'];
+    const other = `${namespace}-xdp`;
+    writeFileSync(
+      source,
+      `#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int pass(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("xdp") int drop(struct xdp_md *ctx) { return XDP_DROP; }
+char LICENSE[] SEC("license") = "GPL";
+`,
+    );
+    createNetworkNamespace(other);
+    const object = `${source}.o`;
+    try {
+      const include = `-I/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+      execFileSync('clang', ['-O2', '-g', '-target', 'bpf', include, '-c', source, '-o', object]);
+      const loaded = loadObject({ path: object, rodata: new Uint8Array() });
+      const [pass, drop] = [loaded.programs.get('pass'), loaded.programs.get('drop')];
+      assert.ok(pass !== undefined && drop !== undefined);
+      assert.equal(testRun(pass.fd, { data: new Uint8Array(64) }).retval, 2);
+      execFileSync('nsenter', [
+        `--net=${namespace}`,
+        'sh',
+        '-ec',
+        `ip link add ${near} type veth peer name ${far} netns ${other}; ip address add 192.0.2.1/30 dev ${near}; ip link set ${near} up`,
+      ]);
+      execFileSync('nsenter', [
+        `--net=${other}`,
+        'sh',
+        '-ec',
+        `ip address add 192.0.2.2/30 dev ${far}; ip link set ${far} up`,
+      ]);
+      const socket = new NetlinkSocket(namespace);
+      const ifindex = findLink(socket, near)?.ifindex ?? 0;
+      socket.close();
+      const attach = (program: typeof pass): string =>
+        inNetworkNamespace(namespace, () =>
+          attachPinned(path, { program: program.fd, target: ifindex, type: AttachType.XDP }, program.info.id),
+        );
+      const answers = (): boolean =>
+        spawnSync('nsenter', [`--net=${namespace}`, 'ping', '-c', '1', '-W', '1', '192.0.2.2']).status === 0;
+      assert.equal(attach(pass), 'created');
+      assert.equal(attach(pass), 'adopted');
+      assert.equal(answers(), true, 'what passes goes on');
+      assert.equal(attach(drop), 'updated');
+      assert.equal(answers(), false, 'answers are dropped where they come in');
+      detachPinned(path);
+      assert.equal(existsSync(path), false);
+      assert.equal(answers(), true);
+      loaded.close();
+    } finally {
+      removeNetworkNamespace(other);
+      for (const file of [source, object]) rmSync(file, { force: true });
+    }
   });
 
   test('what a node lacks is told all at once, each with its remedy', () => {
