@@ -63,6 +63,25 @@ test('a drop event names reason, program and flow', () => {
   assert.equal(event?.data?.length, packet.length * 2);
 });
 
+test('a drop that names nobody gets endpoint and identity by address: the sender of a pod, else the receiver', () => {
+  const packet = bytes(ipv4Tcp);
+  const summary = (source: number): string => {
+    const header = encodeEventHeader({
+      ...{ type: EventType.EVENT_DROP, subtype: DropReason.DROP_POLICY, source, family: 4, hash: 0, timestamp: 0n },
+      ...{ packetLength: packet.length, captured: packet.length, srcIdentity: 300, dstIdentity: 0 },
+      ...{ ifindex: 7, endpointId: 0, line: 0 },
+    });
+    const holders: Readonly<Record<string, { endpoint: number; identity: number }>> = {
+      '10.0.0.1': { endpoint: 11, identity: 300 },
+      '10.0.0.2': { endpoint: 12, identity: 400 },
+    };
+    const event = decodeEvent(Buffer.concat([header, packet]), { bootTime: 0, whoHas: address => holders[address] });
+    return event?.summary ?? '';
+  };
+  assert.match(summary(VerdictSource.FROM_CONTAINER), /to endpoint 11, .*identity 300->400/);
+  assert.match(summary(VerdictSource.FROM_OVERLAY), /to endpoint 12, .*identity 300->400/);
+});
+
 test('a policy verdict names the rule, and its packet is read behind it', () => {
   const packet = bytes(ipv4Tcp);
   const header = encodeEventHeader({

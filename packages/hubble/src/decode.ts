@@ -91,6 +91,14 @@ export interface DecodeOptions {
   readonly hex?: boolean;
   /** What a rule id stands for, in words; undefined when it is not known. */
   readonly ruleText?: (id: number) => string | undefined;
+  /** Who has an address, for drops: programs that drop have not always looked. Undefined: nobody known. */
+  readonly whoHas?: (address: string) => Holder | undefined;
+}
+
+export interface Holder {
+  /** 0: no endpoint of this node. */
+  readonly endpoint: number;
+  readonly identity: number;
 }
 
 /** Undefined for a record shorter than its header. */
@@ -111,8 +119,7 @@ export function decodeEvent(record: Uint8Array, options: DecodeOptions): Monitor
       ? { observationPoint: String(header.subtype) }
       : { reason: header.subtype, reasonName }),
     sourceIdentity: header.srcIdentity,
-    destinationIdentity: header.dstIdentity,
-    endpointId: header.endpointId,
+    ...endsOf(header, packet, type === 'drop' ? options.whoHas : undefined),
     ifindex: header.ifindex,
     line: header.line,
     hash: `0x${header.hash.toString(16)}`,
@@ -122,6 +129,20 @@ export function decodeEvent(record: Uint8Array, options: DecodeOptions): Monitor
     ...(options.hex === true ? { data: Buffer.from(captured).toString('hex') } : {}),
   };
   return { ...event, summary: summaryOf(event, header) };
+}
+
+/** A pod's own program drops what the pod sends; the others drop what is on its way to one. */
+function endsOf(
+  header: EventHeader,
+  packet: ReturnType<typeof decodePacket>,
+  whoHas: DecodeOptions['whoHas'] = () => undefined,
+): { readonly destinationIdentity: number; readonly endpointId: number } {
+  const to = whoHas(packet.destination ?? '');
+  const concerned = header.source === VerdictSource.FROM_CONTAINER ? whoHas(packet.source ?? '') : to;
+  return {
+    destinationIdentity: header.dstIdentity || (to?.identity ?? 0),
+    endpointId: header.endpointId || (concerned?.endpoint ?? 0),
+  };
 }
 
 const actions: Readonly<Record<number, PolicyVerdictEvent['action']>> = {
@@ -162,9 +183,9 @@ function verdictText({ action, direction, match, ruleId, rule }: PolicyVerdictEv
 
 function summaryOf(event: Omit<MonitorEvent, 'summary'>, header: EventHeader): string {
   const flow = event.packet === undefined ? '' : packetText(event.packet);
-  const identities = `identity ${header.srcIdentity}->${header.dstIdentity}`;
+  const identities = `identity ${event.sourceIdentity}->${event.destinationIdentity}`;
   if (event.type === 'drop') {
-    return `xx drop (${event.reasonName}) ${event.program} flow ${event.hash} to endpoint ${header.endpointId}, ifindex ${header.ifindex}, line ${header.line}, ${identities}: ${flow}`;
+    return `xx drop (${event.reasonName}) ${event.program} flow ${event.hash} to endpoint ${event.endpointId}, ifindex ${header.ifindex}, line ${header.line}, ${identities}: ${flow}`;
   }
   if (event.verdict !== undefined) {
     return `Policy verdict: ${verdictText(event.verdict)}, endpoint ${header.endpointId}, ${identities}, flow ${event.hash}: ${flow}`;

@@ -1,5 +1,6 @@
 /** GET /v1/ciliate/monitor: events as NDJSON until the client goes away. */
-import { decodeEvent, eventTypeNumbers } from '@ciliate/hubble';
+import { decodeEvent, eventTypeNumbers, type Holder } from '@ciliate/hubble';
+import { hostPrefix, tryParseAddress } from '@ciliate/model';
 import { type MonitorEvent, restPaths } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
 import { ruleText } from './policy-json.ts';
@@ -18,6 +19,7 @@ export function monitorRoute(context: AgentContext): Route {
         bootTime: Date.now() - Number(process.hrtime.bigint() / 1_000_000n),
         hex: query.get('hex') === 'true',
         ruleText: (id: number) => ruleText(context.tables, id),
+        whoHas: (text: string) => holderOf(context, text),
       };
       const fits = (event: MonitorEvent): boolean =>
         (wanted === undefined || wanted.has(event.type)) && (related === null || String(event.endpointId) === related);
@@ -46,6 +48,14 @@ export function monitorRoute(context: AgentContext): Route {
       };
     },
   };
+}
+
+function holderOf({ tables }: AgentContext, text: string): Holder | undefined {
+  const address = tryParseAddress(text);
+  if (address === undefined) return undefined;
+  const [endpoint] = tables.endpoints.by('address', address);
+  const identity = endpoint?.identity ?? tables.ipcacheRows.get(hostPrefix(address))?.value.identity;
+  return identity === undefined ? undefined : { endpoint: endpoint?.id ?? 0, identity };
 }
 
 function wantedTypes(text: string | null): ReadonlySet<string> | undefined {
