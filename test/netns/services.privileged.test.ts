@@ -1,5 +1,6 @@
 /** The Service API with real packets: who answers, and whom the backend takes for its client; both families. */
 import assert from 'node:assert/strict';
+import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { restartAgent } from '../lib/agents.ts';
 import { Cluster, eventually } from '../lib/cluster.ts';
@@ -49,6 +50,16 @@ interface Answer {
   readonly pod: string;
   readonly client: string;
 }
+
+/** argv: address, port, local port. Asks, and asks again by the same connection three seconds later. */
+const heldFromPort = `
+const [, host, port, localPort] = process.argv, http = require('node:http');
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+const ask = () => http.get({ host, port, localPort: Number(localPort), agent, timeout: 5000 }, answer => {
+  answer.resume(); answer.on('end', () => console.log(String(answer.statusCode)));
+}).on('error', error => console.log(error.code)).on('timeout', () => { console.log('silence'); process.exit(); });
+ask(); setTimeout(ask, 3000); setTimeout(() => process.exit(), 9000);
+`;
 
 describe('services', privileged('sandbox'), () => {
   const cluster = new Cluster({ name: 'services' });
@@ -250,12 +261,19 @@ describe('services', privileged('sandbox'), () => {
     }
     for (const [i, from] of outsider.entries()) {
       const node = nodes['node-1'][i] ?? '';
+      // The port that a trace would take: it must keep away from a flow that is there.
+      const held = cluster.start('outside', process.execPath, '-e', heldFromPort, node, String(port), '65535');
+      const said: string[] = [];
+      createInterface({ input: held.stdout }).on('line', line => said.push(line));
+      await eventually('the connection stands', async () => (said.includes('200') ? true : undefined));
       const { code, text } = await trace(from, node.includes(':') ? `[${node}]:${port}/TCP` : `${node}:${port}/TCP`);
       assert.equal(code, 0, text);
       assert.match(text, /from_netdev has run/);
       if (text.includes('by the overlay')) assert.match(text, /instead of the client \(SNAT\)/);
       const left = `${(await table('ct')).stdout}${(await table('nat')).stdout}`;
-      assert.ok(!left.includes(`${from.includes(':') ? `[${from}]` : from}:65535`), 'no entry of the flow is left');
+      assert.ok(!left.includes(`${from.includes(':') ? `[${from}]` : from}:65534`), 'no entry of the flow is left');
+      await eventually('the connection has gone on', async () => (said.length === 2 ? true : undefined), 20_000);
+      assert.deepEqual(said, ['200', '200']);
     }
     for (const flag of ['--frontends', '--backends', '--revnat', '--source-ranges', '--affinity', '--maglev']) {
       const listed = await cluster.ciliate('--node', 'node-1', 'bpf', 'lb', 'list', flag);

@@ -59,6 +59,7 @@ export interface ServiceRun {
 }
 
 const tcActShot = 2;
+const portTries = 1000;
 const isLeaving =
   LbBackendFlags.LB_BACKEND_TERMINATING | LbBackendFlags.LB_BACKEND_QUARANTINED | LbBackendFlags.LB_BACKEND_MAINTENANCE;
 
@@ -113,7 +114,7 @@ export function takesNewFlows({ flags }: LoadedBackend): boolean {
 
 /**
  * The first packet of the flow through the program that gets it: from_container for a pod of this node, else from_netdev of `arrival`. It goes
- * nowhere, and what it leaves in conntrack, NAT and affinity is undone.
+ * nowhere, and what it leaves in conntrack, NAT and affinity is undone. Throws RangeError when no source port is free.
  */
 export function runServiceFlow(
   datapath: Datapath,
@@ -126,8 +127,11 @@ export function runServiceFlow(
   if (!isPod && arrival === undefined) return undefined;
   const program = isPod ? 'from_container' : 'from_netdev';
   const { ifindex, ...macs } = isPod ? podSide(from) : outsideSide(arrival);
-  const sourcePort = unusedPort(datapath, flow);
-  const revNatId = loadedService(datapath, flow, isPod)?.master.revNatId ?? 0;
+  const service = loadedService(datapath, flow, isPod);
+  const sourcePort = unusedPort(datapath, flow, service);
+  if (sourcePort === undefined)
+    throw new RangeError(`the last ${portTries} ports of ${flow.source} are in use: try again`);
+  const revNatId = service?.master.revNatId ?? 0;
   const client = { client: addressBytes(flow.source), revNatId, byCookie: 0 };
   const remembered = maps.lb_affinity.lookup(client);
   const drops = countedDrop(maps.metrics, program);
@@ -154,14 +158,22 @@ function outsideSide(arrival: Arrival | undefined) {
   return { ifindex: arrival?.ifindex ?? 0, sourceMac: '020000000001', destinationMac: arrival?.mac ?? '' };
 }
 
-/** One from which no flow to the service goes on: it would be asked about itself. */
-function unusedPort({ maps }: Datapath, { source, destination, protocol, port }: ServiceFlow): number {
-  const [saddr, daddr] = [addressBytes(source), addressBytes(destination)];
-  for (let sport = 65_535; sport > 64_000; sport -= 1) {
-    const key = { saddr, daddr, sport, dport: port, proto: protocol, direction: CtDirection.CT_SERVICE };
-    if (maps.ct.lookup(key) === undefined) return sport;
-  }
-  return 64_000;
+/**
+ * One from which nothing goes on, to the frontend or to whatever backend may be chosen: what the run leaves is removed, and must be its own.
+ * Undefined: each is in use.
+ */
+function unusedPort({ maps }: Datapath, flow: ServiceFlow, service: LoadedService | undefined): number | undefined {
+  const peers = [{ address: addressBytes(flow.destination), port: flow.port }, ...(service?.backends ?? [])];
+  const saddr = addressBytes(flow.source);
+  const isFree = (sport: number): boolean =>
+    peers.every(({ address: daddr, port: dport }) => {
+      const key = { saddr, daddr, sport, dport, proto: flow.protocol };
+      const directions = [CtDirection.CT_SERVICE, CtDirection.CT_EGRESS, CtDirection.CT_INGRESS];
+      const isTracked = directions.some(direction => maps.ct.lookup({ ...key, direction }) !== undefined);
+      return !isTracked && maps.nat.lookup({ ...key, direction: NatDirection.NAT_EGRESS }) === undefined;
+    });
+  for (let sport = 65_535; sport > 65_535 - portTries; sport -= 1) if (isFree(sport)) return sport;
+  return undefined;
 }
 
 /** Entries of the flow as it was, and as the program has made it. */
