@@ -123,6 +123,8 @@ class PolicyRunner {
   /** Policy key → when its audit ends. */
   readonly #audits = new Map<string, number>();
   readonly #namespaceAudits = new Map<string, AuditMode>();
+  /** Keys of policies with toServices. */
+  readonly #withServices = new Set<string>();
   #revision: number;
 
   constructor(
@@ -317,8 +319,15 @@ class PolicyRunner {
 
   /** toServices: whatever serves, by the identity that its address has. */
   #readServices(changes: ChangesOf<PolicyInputs>): void {
-    if (changes.services.length + changes.endpointSlices.length === 0) return;
-    if (![...this.#policies()].some(usesServices)) return;
+    for (const { key, row, deleted } of [...changes.ciliumPolicies, ...changes.clusterwidePolicies]) {
+      if (!deleted && usesServices(row)) this.#withServices.add(key);
+      else this.#withServices.delete(key);
+    }
+    if (this.#withServices.size === 0) return;
+    // An address may be known before its identity, a service before the policy that names it, and the other way round.
+    const { services, endpointSlices, endpoints, remoteEndpoints, ciliumPolicies, clusterwidePolicies } = changes;
+    const inputs = [services, endpointSlices, endpoints, remoteEndpoints, ciliumPolicies, clusterwidePolicies];
+    if (inputs.every(({ length }) => length === 0)) return;
     this.#compiler.setServiceIdentities(peer => serviceIdentities(this.#tables, peer));
   }
 

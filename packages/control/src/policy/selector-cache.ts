@@ -109,11 +109,11 @@ export class SelectorCache {
   setContext(context: PeerContext, kinds: readonly Peer['kind'][]): readonly string[] {
     this.#context = context;
     const touched = [...this.#selections].filter(([, { peer }]) => kinds.includes(peer.kind));
-    for (const [key, { peer }] of touched) {
+    return touched.flatMap(([key, { peer, ids }]) => {
       this.#drop(key);
-      this.#add(key, peer);
-    }
-    return touched.map(([key]) => key);
+      const now = this.#add(key, peer).ids;
+      return now.size === ids.size && [...now].every(id => ids.has(id)) ? [] : [key];
+    });
   }
 
   /** Selections that no group uses any more. */
