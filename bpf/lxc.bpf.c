@@ -2,6 +2,7 @@
 /* On every endpoint's device: one program set per node; what differs between endpoints is in the endpoints map. */
 #include "lib/lb.h"
 #include "lib/neighbour.h"
+#include "lib/skip.h"
 
 /* By the sender's policy and, when the receiver is of this node, by the receiver's. */
 static __always_inline int may_pass(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *from, struct endpoint_entry *to)
@@ -41,6 +42,20 @@ static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u1
 	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, CT_LOOPBACK);
 }
 
+/* Of a pod that the frontend's redirect does not apply to: as it is without the redirect. */
+static __always_inline struct lb_service *past_redirect(const struct packet *p, struct lb_key *key, struct lb_service *service)
+{
+	struct lb_skip_key client = {};
+	struct endpoint_entry *from;
+
+	if (!service || !(service->flags & LB_SVC_LOCAL_REDIRECT))
+		return service;
+	from = endpoint_lookup(&p->saddr);
+	if (from)
+		client.endpoint_id = from->id;
+	return lb_past_redirect(key, service, &client);
+}
+
 /*
  * TC_ACT_UNSPEC: no service. BALANCED: translated, and the caller sends it on, because a call from here would be one frame too deep for
  * the 512 bytes of stack.
@@ -58,7 +73,7 @@ subprogram balance(struct __sk_buff *skb, struct packet *p)
 
 	if (!p)
 		return -DROP_INVALID;
-	service = lb_inside(&key, lb_lookup(p, &key));
+	service = past_redirect(p, &key, lb_inside(&key, lb_lookup(p, &key)));
 	if (!service)
 		return TC_ACT_UNSPEC;
 	rev_nat_id = service->rev_nat_id;
@@ -157,7 +172,7 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 *identity)
 	ep = endpoint_lookup(&p.saddr);
 	if (p.proto == IPPROTO_ICMPV6 && p.icmp_type == 135 && ep && ep->ifindex == skb->ifindex)
 		return answer_solicitation(skb, &p, ep);
-	if (addr_is_local_scope(&p.saddr) || (addr_is_local_scope(&p.daddr) && !addr_equal(&p.daddr, &config.hairpin_ipv4) && !addr_equal(&p.daddr, &config.hairpin_ipv6)))
+	if (addr_is_local_scope(&p.saddr) || (addr_is_local_scope(&p.daddr) && !addr_equal(&p.daddr, &config.hairpin_ipv6)))
 		return multicast(skb, &p, ep);
 	ret = check_source(skb, ep);
 	if (ret < 0)

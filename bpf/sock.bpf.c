@@ -5,7 +5,7 @@
  * Context fields: user_ip4/user_ip6 and user_port are in network byte order.
  */
 #include <bpf/bpf_core_read.h>
-#include "lib/service.h"
+#include "lib/skip.h"
 
 #define ALLOW 1
 #define REFUSE 0
@@ -70,7 +70,7 @@ static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, st
 /* At the socket a client of affinity is a network namespace: its pod has one address of each family, the node may have many. */
 static __always_inline struct lb_backend *choose(struct bpf_sock_addr *ctx, struct lb_key *key, const struct lb_service *service)
 {
-	struct lb_affinity_key client = { .by_cookie = 1, .rev_nat_id = service->rev_nat_id };
+	struct lb_affinity_key client = { .by_cookie = 1, .rev_nat_id = service->rev_nat_id, .scope = key->scope };
 	__u64 cookie;
 	__u32 id = 0;
 
@@ -88,16 +88,14 @@ static __always_inline struct lb_backend *choose(struct bpf_sock_addr *ctx, stru
 	return backend_of(id);
 }
 
-/* A pod that a local redirect policy keeps from being redirected to itself. */
-static __always_inline bool is_skipped(struct bpf_sock_addr *ctx, const struct dialled *to)
+/* Of a pod that the frontend's redirect does not apply to: as it is without the redirect. */
+static __always_inline struct lb_service *past_redirect(struct bpf_sock_addr *ctx, struct lb_key *key, struct lb_service *service)
 {
-	struct lb_skip_key key = {};
+	struct lb_skip_key client = {};
 
-	key.netns_cookie = bpf_get_netns_cookie(ctx);
-	addr_copy(&key.address, &to->address);
-	key.port = to->port;
-	key.proto = to->proto;
-	return bpf_map_lookup_elem(&lb_skip, &key) != NULL;
+	if (service && (service->flags & LB_SVC_LOCAL_REDIRECT))
+		client.netns_cookie = bpf_get_netns_cookie(ctx);
+	return lb_past_redirect(key, service, &client);
 }
 
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct dialled *to, const struct lb_backend *backend, __u16 id)
@@ -132,10 +130,8 @@ subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
 	service = lb_slot(&key, 0);
 	if (!service)
 		service = wildcard(ctx, &key, to);
-	service = lb_inside(&key, service);
+	service = past_redirect(ctx, &key, lb_inside(&key, service));
 	if (!service)
-		return NOT_A_SERVICE;
-	if ((service->flags & LB_SVC_LOCAL_REDIRECT) && is_skipped(ctx, to))
 		return NOT_A_SERVICE;
 	backend = choose(ctx, &key, service);
 	if (!backend)

@@ -35,13 +35,16 @@ static __always_inline bool addr_is_v4(const struct addr *a)
 	return !a->words[0] && !a->words[1] && a->words[2] == bpf_htonl(0xffff);
 }
 
-/* Multicast, broadcast and link-local destinations: never masqueraded, never balanced, never sent on. */
+/*
+ * Multicast, broadcast and IPv6 link-local destinations: never masqueraded, never balanced, never sent on. IPv4 link-local ones are not
+ * among them: services are there that pods reach through their node, as the metadata of clouds and node-local DNS.
+ */
 static __always_inline bool addr_is_local_scope(const struct addr *a)
 {
 	if (addr_is_v4(a)) {
 		__u32 v4 = bpf_ntohl(a->words[3]);
 
-		return v4 >> 28 == 0xe || v4 == 0xffffffff || v4 >> 16 == 0xa9fe;
+		return v4 >> 28 == 0xe || v4 == 0xffffffff;
 	}
 	return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
 }

@@ -91,6 +91,7 @@ subprogram select_backend(struct packet *p, struct lb_key *key, struct lb_servic
 	if (service->flags & LB_SVC_AFFINITY) {
 		addr_copy(&client.client, &p->saddr);
 		client.rev_nat_id = service->rev_nat_id;
+		client.scope = key->scope;
 		id = affinity_backend(service, &client);
 		if (id)
 			return (int)id;

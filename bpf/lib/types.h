@@ -81,7 +81,7 @@ struct lb_key {
 	__be16 dport;
 	__u16 backend_slot;
 	__u8 proto;
-	__u8 scope; /* 0 external, 1 internal (as seen from inside the cluster, when the two differ) */
+	__u8 scope; /* 0 external, 1 internal (as seen from inside the cluster, when the two differ), 2 past a local redirect */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct lb_key) == 24, "map ABI: a new layout needs a new map name (_v2)");
@@ -145,7 +145,7 @@ struct lb_affinity_key {
 	struct addr client; /* words[0..1] hold the cookie when by_cookie */
 	__u16 rev_nat_id;
 	__u8 by_cookie;
-	__u8 pad;
+	__u8 scope; /* as of lb_key: what a client got from one set of backends says nothing about another */
 };
 _Static_assert(sizeof(struct lb_affinity_key) == 20, "map ABI");
 
@@ -174,13 +174,15 @@ struct lb_source_range {
 	__u8 present;
 };
 
-/* A pod that a local redirect policy shall not send to itself: its sockets pass this frontend untranslated. */
+/* A pod to which the redirect of this frontend does not apply: its sockets by their cookie, its packets by its endpoint. */
 struct lb_skip_key {
-	__u64 netns_cookie;
-	struct addr address;
+	__u64 netns_cookie; /* 0: by endpoint_id */
+	struct addr address; /* the frontend's */
 	__be16 port;
 	__u8 proto;
-	__u8 pad[5];
+	__u8 pad;
+	__u16 endpoint_id; /* 0: by netns_cookie */
+	__u8 pad2[2];
 };
 _Static_assert(sizeof(struct lb_skip_key) == 32, "map ABI");
 

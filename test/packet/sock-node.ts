@@ -83,6 +83,8 @@ export interface Service {
   readonly revNatId: number;
   /** LbServiceFlags; a ClusterIP unless said. */
   readonly flags?: number;
+  /** As of LbKey. */
+  readonly scope?: number;
 }
 
 export class SockNode {
@@ -166,14 +168,21 @@ export class SockNode {
   service(service: Service): void {
     const services = new KernelMap(this.#fd('lb_services'), mapSpecs.lb_services);
     const address = addressBytes(parseAddress(service.host));
-    const { active, terminating = [], proto, revNatId, flags = 1 } = service;
-    const key = { address, dport: service.port, proto, scope: 0 };
+    const { active, terminating = [], proto, revNatId, flags = 1, scope = 0 } = service;
+    const key = { address, dport: service.port, proto, scope };
     [...active, ...terminating].forEach((backendId, index) => {
       services.put({ ...key, backendSlot: index + 1 }, { backendId, count: 0, revNatId, flags, qcount: 0 });
     });
     const counts = { count: active.length, qcount: terminating.length };
     services.put({ ...key, backendSlot: 0 }, { backendId: 0, ...counts, revNatId, flags });
     new KernelMap(this.#fd('lb_revnat'), mapSpecs.lb_revnat).put(revNatId, { address, port: service.port });
+  }
+
+  /** Sockets of the pod pass a local redirect. */
+  skip(host: string, port: number, proto: number): void {
+    const netnsCookie = inNetworkNamespace(`${this.netns}-pod`, networkNamespaceCookie);
+    const key = { netnsCookie, address: addressBytes(parseAddress(host)), port, proto, endpointId: 0 };
+    new KernelMap(this.#fd('lb_skip'), mapSpecs.lb_skip).put(key, { present: 1 });
   }
 
   /** What user space removes last of a service: from then on nothing is said in its name. */

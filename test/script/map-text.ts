@@ -7,23 +7,27 @@ import {
   type IpcacheKey,
   LbBackendFlags,
   LbServiceFlags,
+  type LbSkip,
+  type LbSkipKey,
 } from '@ciliate/abi';
 import type { LbMaps } from '@ciliate/datapath';
 import type { BpfMap } from '@ciliate/kernel';
 import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
 
 export interface ScriptMaps extends LbMaps {
+  readonly lb_skip: BpfMap<LbSkipKey, LbSkip>;
   readonly ipcache: BpfMap<IpcacheKey, IpcacheEntry>;
   readonly endpoints: BpfMap<EndpointKey, EndpointEntry>;
 }
 
 const views: Readonly<Record<string, (maps: ScriptMaps) => readonly string[]>> = {
   lb: maps => [...lbServices(maps), ...lbBackends(maps), ...lbRevnats(maps), ...lbMore(maps)],
+  skip: maps => [...maps.lb_skip.keys()].map(skipLine),
   ipcache: maps => [...maps.ipcache.entries()].map(([key, value]) => ipcacheLine(key, value)),
   endpoints: maps => [...maps.endpoints.entries()].map(([key, value]) => endpointLine(key, value)),
 };
 
-/** Throws for a name that is none of 'lb', 'ipcache', 'endpoints'. */
+/** Throws for a name that is none of 'lb', 'skip', 'ipcache', 'endpoints'. */
 export function mapText(name: string, maps: ScriptMaps): string {
   const view = views[name];
   if (view === undefined) throw new Error(`no map ${name}: use ${Object.keys(views).join(', ')}`);
@@ -44,7 +48,7 @@ function at(address: Uint8Array, port: number, proto: number): string {
 
 function lbServices({ lb_services }: ScriptMaps): readonly string[] {
   return [...lb_services.entries()].map(([key, value]) => {
-    const scope = key.scope === 1 ? ' inner' : '';
+    const scope = ['', ' inner', ' not-redirected'][key.scope];
     const where = `service ${at(key.address, key.dport, key.proto)}${scope}`;
     const flags = flagNames(value.flags, LbServiceFlags, 'LB_SVC_');
     if (key.backendSlot > 0) return `${where} slot ${key.backendSlot} backend ${value.backendId}`;
@@ -84,6 +88,10 @@ function lbRevnats({ lb_revnat }: ScriptMaps): readonly string[] {
   return [...lb_revnat.entries()].map(
     ([id, { address, port }]) => `revnat ${id} ${hostPort(addressFromBytes(address), port)}`,
   );
+}
+
+function skipLine({ netnsCookie, endpointId, address, port, proto }: LbSkipKey): string {
+  return `${endpointId === 0 ? `cookie ${netnsCookie}` : `endpoint ${endpointId}`} passes ${at(address, port, proto)}`;
 }
 
 function ipcacheLine({ prefixlen, address }: IpcacheKey, { identity, tunnelEndpoint }: IpcacheEntry): string {

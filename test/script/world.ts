@@ -1,7 +1,13 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
 import { type AnyController, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
-import { endpointMapOperations, ipcacheOperations, lbOperations, maglevCodec } from '@ciliate/datapath';
+import {
+  endpointMapOperations,
+  ipcacheOperations,
+  lbOperations,
+  lbSkipOperations,
+  maglevCodec,
+} from '@ciliate/datapath';
 import { type BpfMap, FakeMap, FakeMapOfMaps, FaultyMap } from '@ciliate/kernel';
 import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '@ciliate/model';
 import { createDatabase, type Database, FakeClock, Reconciler, type RWTable, type WriteTxn } from '@ciliate/tables';
@@ -32,6 +38,7 @@ export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
       ...mapSpecs.lb_maglev.inner,
       value: maglevCodec(sizes.maglevSize),
     }),
+    lb_skip: map(mapSpecs.lb_skip),
     ipcache: map(mapSpecs.ipcache),
     endpoints: map(mapSpecs.endpoints),
   };
@@ -83,6 +90,10 @@ export class World {
       new Reconciler(
         { name: 'ipcache' },
         { table: tables.ipcacheRows, operations: ipcacheOperations(maps.ipcache), database, clock },
+      ),
+      new Reconciler(
+        { name: 'skip' },
+        { table: tables.lbSkipRows, operations: lbSkipOperations(maps.lb_skip), database, clock },
       ),
       new Reconciler({ name: 'lb' }, { table: tables.lbRows, operations: lbOperations(maps), database, clock }),
     ];

@@ -18,6 +18,7 @@ import {
   ipcacheOperations,
   isUnserved,
   lbOperations,
+  lbSkipOperations,
   loadedPeer,
   loadedService,
   netdevOperations,
@@ -32,7 +33,7 @@ import {
   runServiceFlow,
   StaleSockets,
 } from '@ciliate/datapath';
-import { listLinks, NetlinkSocket } from '@ciliate/kernel';
+import { inNetworkNamespace, listLinks, NetlinkSocket, namespaceInode, networkNamespaceCookie } from '@ciliate/kernel';
 import { type NodeConfig, nodeConfigDefaults, prefixAddress, prefixContains, type Tables } from '@ciliate/model';
 import {
   type Database,
@@ -208,6 +209,7 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules, stale: St
       tables.lbRows,
       lbOperations(maps, { added: backend => stale.added(backend), removed: backend => stale.removed(backend) }),
     ),
+    make('bpf-lb-skip', tables.lbSkipRows, lbSkipOperations(maps.lb_skip)),
     make('native-devices', tables.netdevRows, netdevProgramOperations(attacher, netdevOperations(maps.netdevs))),
   ];
 }
@@ -221,6 +223,8 @@ function endpointDevices({ netlink, options }: Datapath, tables: Tables): Endpoi
       return rows.filter(row => present.get(row.device) === row.ifindex);
     },
     check: row => endpointDeviceAlive(netlink, row),
+    cookieOf: netns =>
+      namespaceInode(netns) === undefined ? '0' : String(inNetworkNamespace(netns, networkNamespaceCookie)),
     wired: (row, signal) => waitUntilWired(tables, row, signal),
   };
 }
@@ -243,6 +247,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     lbBackends: () => maps.lb_backends.entries(),
     lbRevnat: () => maps.lb_revnat.entries(),
     lbSourceRanges: () => maps.lb_source_ranges.entries(),
+    lbSkip: () => maps.lb_skip.entries(),
     lbAffinity: () => maps.lb_affinity.entries(),
     lbMaglev: () =>
       [...maps.lb_maglev.keys()].map(id => [id, maps.lb_maglev.read(id)?.[0]?.[1] ?? new Uint32Array()] as const),

@@ -84,6 +84,7 @@ const lbMapWords: Readonly<Record<LbMapName, string>> = {
   'source-ranges': 'who may dial, or with the deny policy may not',
   affinity: 'clients, and the backends that they come back to',
   maglev: 'tables of Maglev: what share each backend has',
+  skip: 'pods that a local redirect does not apply to, being its backends',
 };
 
 function addBpfLb(bpfGroup: Command): void {

@@ -44,4 +44,5 @@ export * from './services/lb-limits.ts';
 export type { LbRestore } from './services/lb-state.ts';
 export * from './services/local-redirect.ts';
 export * from './services/maglev.ts';
+export * from './services/redirect-skips.ts';
 export * from './services/restore-ids.ts';

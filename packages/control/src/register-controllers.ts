@@ -14,6 +14,7 @@ import { noPolicyRestored, type PolicyRestore, policyController } from './policy
 import { frontendController } from './services/frontend-controller.ts';
 import { lbController } from './services/lb-controller.ts';
 import type { LbRestore } from './services/lb-state.ts';
+import { redirectSkipController } from './services/redirect-skips.ts';
 
 /** What the agent needs of a controller of any inputs. */
 export interface AnyController {
@@ -64,5 +65,6 @@ export function registerControllers(
     routeController(tables, config, modules),
     frontendController(tables, config, modules),
     lbController(tables, config, restore.lb, modules),
+    redirectSkipController(tables, config, modules),
   ];
 }

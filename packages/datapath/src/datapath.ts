@@ -84,6 +84,7 @@ function openMaps(pins: PinPaths, { policyMapMax, maglevSize }: Pick<DatapathOpt
     lb_affinity: new KernelMap(open('lb_affinity'), mapSpecs.lb_affinity),
     lb_affinity_match: new KernelMap(open('lb_affinity_match'), mapSpecs.lb_affinity_match),
     lb_source_ranges: new KernelMap(open('lb_source_ranges'), mapSpecs.lb_source_ranges),
+    lb_skip: new KernelMap(open('lb_skip'), mapSpecs.lb_skip),
     lb_maglev: new KernelMapOfMaps(open('lb_maglev'), mapSpecs.lb_maglev, {
       ...mapSpecs.lb_maglev.inner,
       value: maglevCodec(maglevSize),

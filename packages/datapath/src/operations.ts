@@ -4,6 +4,8 @@ import type {
   EndpointKey,
   IpcacheEntry,
   IpcacheKey,
+  LbSkip,
+  LbSkipKey,
   NetdevEntry,
   NetdevKey,
   NodeEntry,
@@ -14,7 +16,15 @@ import type {
 } from '@ciliate/abi';
 import { PolicyDirection, PolicyFlags } from '@ciliate/abi';
 import type { BpfMap, MapOfMaps } from '@ciliate/kernel';
-import type { EndpointMapRow, IpcacheRow, NetdevRow, NodeMapRow, PolicyClassRow, PolicyGroupRow } from '@ciliate/model';
+import type {
+  EndpointMapRow,
+  IpcacheRow,
+  LbSkipRow,
+  NetdevRow,
+  NodeMapRow,
+  PolicyClassRow,
+  PolicyGroupRow,
+} from '@ciliate/model';
 import type { Operations } from '@ciliate/tables';
 
 function bytesOf<K>(map: BpfMap<K, unknown>, key: K): string {
@@ -83,6 +93,7 @@ export function policyGroupOperations(map: MapOfMaps<number, PolicyKey, PolicyEn
   };
 }
 
+export const lbSkipOperations = (map: BpfMap<LbSkipKey, LbSkip>): Operations<LbSkipRow> => mapOperations(map);
 export const policyClassOperations = (map: BpfMap<IpcacheKey, PolicyClass>): Operations<PolicyClassRow> =>
   mapOperations(map);
 export const ipcacheOperations = (map: BpfMap<IpcacheKey, IpcacheEntry>): Operations<IpcacheRow> => mapOperations(map);

@@ -39,7 +39,7 @@ export interface LoadedBackend {
 
 export interface LoadedService {
   readonly master: LbService;
-  /** 1: the set of backends that clients inside the cluster have. */
+  /** 1: the set of backends that clients inside the cluster have; 2: what pods have to which a local redirect does not apply. */
   readonly scope: number;
   readonly backends: readonly LoadedBackend[];
   /** Backend that the client is remembered with, 0: none; seconds since then. */
@@ -63,7 +63,7 @@ const portTries = 1000;
 const isLeaving =
   LbBackendFlags.LB_BACKEND_TERMINATING | LbBackendFlags.LB_BACKEND_QUARANTINED | LbBackendFlags.LB_BACKEND_MAINTENANCE;
 
-/** As lb_lookup and lb_inside do it. Undefined: no frontend. `inside`: the client is a pod. */
+/** As lb_lookup and its like do it. Undefined: no frontend, or one of a local redirect that does not apply to the client. `inside`: the client is a pod. */
 export function loadedService(
   { maps }: Datapath,
   { source, destination, protocol, port }: ServiceFlow,
@@ -78,14 +78,15 @@ export function loadedService(
   });
   const outer = maps.lb_services.lookup(key(0, 0));
   if (outer === undefined) return undefined;
-  const scope = inside && (outer.flags & LbServiceFlags.LB_SVC_TWO_SCOPES) !== 0 ? 1 : 0;
-  const master = maps.lb_services.lookup(key(0, scope)) ?? outer;
+  const scope = inside ? scopeInside(outer, key(0, 0), source, maps) : 0;
+  const master = maps.lb_services.lookup(key(0, scope)) ?? (scope === notRedirected ? undefined : outer);
+  if (master === undefined) return undefined;
   const backends = Array.from({ length: master.count + master.qcount }, (_, slot) => {
     const id = maps.lb_services.lookup(key(slot + 1, scope))?.backendId ?? 0;
     const backend = maps.lb_backends.lookup(id);
     return backend === undefined ? undefined : { id, ...backend };
   });
-  const client = { client: addressBytes(source), revNatId: master.revNatId, byCookie: 0 };
+  const client = { client: addressBytes(source), revNatId: master.revNatId, byCookie: 0, scope };
   const known = maps.lb_affinity.lookup(client);
   const asked = (master.flags & LbServiceFlags.LB_SVC_SOURCE_RANGE) !== 0 && !inside;
   const listed = maps.lb_source_ranges.lookup({ prefixlen: 160, revNatId: master.revNatId, address: client.client });
@@ -100,6 +101,22 @@ export function loadedService(
         : { backendId: known?.backendId ?? 0, age: known === undefined ? 0 : kernelSeconds() - known.lastUsed },
     sourceAllowed: asked ? (listed !== undefined) !== denies : undefined,
   };
+}
+
+/** As of LbKey. */
+const notRedirected = 2;
+
+/** As lb_inside and lb_past_redirect do it. */
+function scopeInside(
+  { flags }: LbService,
+  { address, dport: port, proto }: LbKey,
+  source: Address,
+  { endpoints, lb_skip }: Datapath['maps'],
+): number {
+  if ((flags & LbServiceFlags.LB_SVC_TWO_SCOPES) !== 0) return 1;
+  if ((flags & LbServiceFlags.LB_SVC_LOCAL_REDIRECT) === 0) return 0;
+  const endpointId = endpoints.lookup({ address: addressBytes(source) })?.id ?? 0;
+  return lb_skip.lookup({ netnsCookie: 0n, address, port, proto, endpointId }) === undefined ? 0 : notRedirected;
 }
 
 /** True: the address is a service's, and what none of its ports serves is dropped. */
@@ -132,7 +149,7 @@ export function runServiceFlow(
   if (sourcePort === undefined)
     throw new RangeError(`the last ${portTries} ports of ${flow.source} are in use: try again`);
   const revNatId = service?.master.revNatId ?? 0;
-  const client = { client: addressBytes(flow.source), revNatId, byCookie: 0 };
+  const client = { client: addressBytes(flow.source), revNatId, byCookie: 0, scope: service?.scope ?? 0 };
   const remembered = maps.lb_affinity.lookup(client);
   const drops = countedDrop(maps.metrics, program);
   let packet: Uint8Array = new Uint8Array();

@@ -12,6 +12,8 @@ import type {
   LbKey,
   LbRevnat,
   LbService,
+  LbSkip,
+  LbSkipKey,
   LbSourceRange,
   LbSourceRangeKey,
   NetdevEntry,
@@ -201,6 +203,8 @@ export interface EndpointRow {
   readonly netns: string;
   /** CNI network name. */
   readonly network: string;
+  /** SO_NETNS_COOKIE of the namespace, in decimal: what the kernel tells socket programs. Absent: not known. */
+  readonly netnsCookie?: string;
   /** Host side of the veth. */
   readonly device: string;
   readonly ifindex: number;
@@ -272,6 +276,8 @@ export interface FrontendRow {
   /** What clients outside the cluster get; inside too, unless internalBackends says otherwise. */
   readonly backends: readonly FrontendBackend[];
   readonly internalBackends: readonly FrontendBackend[] | undefined;
+  /** What pods get to which the redirect does not apply (skipRedirectFromBackend): the service's own. Absent: nobody is so. */
+  readonly notRedirected?: readonly FrontendBackend[];
   /** Answers packets from outside the node; else it is there for sockets of the node and its pods. */
   readonly routable: boolean;
   /** The address belongs to the service alone: what none of its ports serves is dropped. */
@@ -304,6 +310,18 @@ export interface LbRow extends Reconcilable {
   readonly serviceId: number;
   readonly backendIds: readonly number[];
   readonly writes: readonly LbWrite[];
+}
+
+/** An entry of lb_skip: a pod that a local redirect lets pass to what its frontend is without it. Key: pod, frontend and `by`. */
+export interface LbSkipRow extends Reconcilable {
+  /** namespace/name */
+  readonly pod: string;
+  /** As portKey writes it. */
+  readonly frontend: string;
+  /** Sockets are known by their namespace's cookie, packets by the endpoint that sends them. */
+  readonly by: 'cookie' | 'endpoint';
+  readonly key: LbSkipKey;
+  readonly value: LbSkip;
 }
 
 /** Key: the prefix. */

@@ -13,6 +13,7 @@ import type {
   IdentityRow,
   IpcacheRow,
   LbRow,
+  LbSkipRow,
   LocalRedirectRow,
   NamespaceRow,
   NetdevRow,
@@ -42,6 +43,7 @@ export interface Tables extends PolicyTables {
   readonly serviceHealth: RWTable<ServiceHealthRow>;
   readonly serviceConflicts: RWTable<ServiceConflictRow, 'frontend'>;
   readonly lbRows: RWTable<LbRow, 'backendId'>;
+  readonly lbSkipRows: RWTable<LbSkipRow, 'pod'>;
   readonly ipcacheRows: RWTable<IpcacheRow>;
   readonly endpointMapRows: RWTable<EndpointMapRow>;
   readonly endpointDeviceRows: RWTable<EndpointDeviceRow>;
@@ -114,7 +116,11 @@ function serviceTables(db: Database) {
       key: portKey,
       indexes: {
         service: row => [row.service],
-        backend: row => [...new Set([...row.backends, ...(row.internalBackends ?? [])].map(be => be.address))],
+        backend: row => [
+          ...new Set(
+            [...row.backends, ...(row.internalBackends ?? []), ...(row.notRedirected ?? [])].map(be => be.address),
+          ),
+        ],
       },
       columns: frontendColumns,
     }),
@@ -127,6 +133,11 @@ function desiredTables(db: Database) {
       name: 'lbRows',
       key: row => row.key,
       indexes: { backendId: row => row.backendIds.map(String) },
+    }),
+    lbSkipRows: db.table<LbSkipRow, 'pod'>({
+      name: 'lbSkipRows',
+      key: row => `${row.pod} ${row.frontend} ${row.by}`,
+      indexes: { pod: row => [row.pod] },
     }),
     ipcacheRows: db.table<IpcacheRow, string>({ name: 'ipcacheRows', key: row => row.prefix }),
     endpointMapRows: db.table<EndpointMapRow, string>({ name: 'endpointMapRows', key: row => row.address }),

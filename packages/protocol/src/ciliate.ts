@@ -2,7 +2,7 @@
 import type { PolicyVerdictEvent } from './policy.ts';
 
 /** Maps of the load balancer beside the services: `bpf lb list --backends` and so on. */
-export const lbMapNames = ['backends', 'revnat', 'source-ranges', 'affinity', 'maglev'] as const;
+export const lbMapNames = ['backends', 'revnat', 'source-ranges', 'affinity', 'maglev', 'skip'] as const;
 export type LbMapName = (typeof lbMapNames)[number];
 
 /** `id`: of the backend, else of the frontend (revNat id). Other columns by map. */
@@ -15,7 +15,8 @@ export interface LbDumpEntry {
   readonly slot: number;
   readonly type: string;
   readonly flags: readonly string[];
-  readonly scope: 'external' | 'internal';
+  /** Whose set of backends it is; 'not-redirected': of pods to which the frontend's local redirect does not apply. */
+  readonly scope: 'external' | 'internal' | 'not-redirected';
   /** Slot 0: how many slots follow. */
   readonly count: number;
   readonly qcount: number;

@@ -33,8 +33,16 @@ function stateText(flags: number): string {
   return (flags & LbBackendFlags.LB_BACKEND_TERMINATING) !== 0 ? 'terminating' : 'active';
 }
 
+/** Scope of struct lb_key. */
+const notRedirected = 2;
+
 export function dumpMaps(maps: ScriptMaps): string {
-  const services = [...maps.lb_services.entries()].map(([key, value]) => {
+  // What a redirect's own pods get is not in the data's maps, nor are backends that nobody else has.
+  const shown = [...maps.lb_services.entries()].filter(([key]) => key.scope < notRedirected);
+  const others = [...maps.lb_services.entries()].filter(([key]) => key.scope === notRedirected);
+  const used = new Set(shown.map(([, { backendId }]) => backendId));
+  const hidden = new Set(others.map(([, { backendId }]) => backendId).filter(id => !used.has(id)));
+  const services = shown.map(([key, value]) => {
     const { revNatId: id, backendId, count, qcount, flags } = value;
     const where = `ADDR=${at(key.address, key.dport, key.proto)}${key.scope === 1 ? '/i' : ''} SLOT=${key.backendSlot}`;
     const middle =
@@ -43,10 +51,12 @@ export function dumpMaps(maps: ScriptMaps): string {
         : `LBALG=${(flags & LbServiceFlags.LB_SVC_MAGLEV) === 0 ? 'undef' : 'maglev'} AFFTimeout=${backendId}`;
     return `SVC: ID=${id} ${where} ${middle} COUNT=${count} QCOUNT=${qcount} FLAGS=${flagText(flags)}`;
   });
-  const backends = [...maps.lb_backends.entries()].map(
-    ([id, { address, port, proto, flags }]) =>
-      `BE: ID=${id} ADDR=${at(address, port, proto)} STATE=${stateText(flags)}`,
-  );
+  const backends = [...maps.lb_backends.entries()]
+    .filter(([id]) => !hidden.has(id))
+    .map(
+      ([id, { address, port, proto, flags }]) =>
+        `BE: ID=${id} ADDR=${at(address, port, proto)} STATE=${stateText(flags)}`,
+    );
   const revnats = [...maps.lb_revnat.entries()].map(
     ([id, { address, port }]) => `REV: ID=${id} ADDR=${hostPort(addressFromBytes(address), port)}`,
   );

@@ -10,7 +10,9 @@ import { type Cells, formatTable } from '../../script/text-table.ts';
 import { makeMaps, World, type WorldOptions } from '../../script/world.ts';
 import { type ScriptFlags, scriptFlags } from './flags.ts';
 import { dumpMaps, isDump, meaning } from './map-dump.ts';
+import { deleteSkipPod, dumpSkips, insertSkipPod, skipPodCells, skipPodText } from './skip-pods.ts';
 import { backendCells, frontendCells, nodeName, redirectCells, serviceCells } from './tables.ts';
+import { abbreviated, normal, parseTable, unquote, words } from './text.ts';
 
 const healthAddress = '127.0.0.1';
 
@@ -117,6 +119,12 @@ class Run {
       case 'db/empty':
         for (const table of args)
           assert.equal(formatTable(['Name', 'Address'], this.#cells(table)).split('\n').length, 2, table);
+        return;
+      case 'db/get':
+        assert.equal(first, 'desired-skiplbmap', `no rows of ${first} as text`);
+        return this.#output(args, skipPodText(second, this.#world.tables));
+      case 'skiplbmap':
+        this.#files.set(first, dumpSkips(this.#maps));
         return;
       case 'db/show':
         return this.#show(args);
@@ -227,6 +235,10 @@ class Run {
   }
 
   #insert(table: string, files: readonly string[]): void {
+    if (table === 'desired-skiplbmap') {
+      this.#skipPods(files, insertSkipPod);
+      return;
+    }
     assert.equal(table, 'node-addresses', `no rows for ${table}`);
     const known = new Map(this.#nodeAddressRows.map(row => [row.Address, row]));
     for (const row of files.flatMap(file => this.#addressRows(file))) {
@@ -240,7 +252,16 @@ class Run {
     this.#setAddresses([...known.values()]);
   }
 
+  #skipPods(files: readonly string[], write: typeof insertSkipPod): void {
+    const { database, tables } = this.#world;
+    for (const file of files) database.write(txn => write(this.#file(file), tables, txn));
+  }
+
   #remove(table: string, files: readonly string[]): void {
+    if (table === 'desired-skiplbmap') {
+      this.#skipPods(files, deleteSkipPod);
+      return;
+    }
     assert.equal(table, 'node-addresses', `no rows for ${table}`);
     const gone = new Set(files.flatMap(file => this.#addressRows(file)).map(row => row.addr));
     this.#setAddresses(this.#nodeAddressRows.filter(row => !gone.has(row.Address ?? '')));
@@ -286,6 +307,8 @@ class Run {
         return backendCells(tables);
       case 'localredirectpolicies':
         return redirectCells(tables);
+      case 'desired-skiplbmap':
+        return skipPodCells(this.#world.tables);
       case 'node-addresses':
         return this.#nodeAddressRows;
       case 'health':
@@ -328,6 +351,11 @@ class Run {
     const [table = ''] = args;
     const cells = this.#cells(table);
     const text = formatTable(columns ?? Object.keys(cells[0] ?? {}), cells);
+    this.#output(args, text);
+  }
+
+  /** Into the file that -o names. */
+  #output(args: readonly string[], text: string): void {
     const output = args[args.indexOf('-o') + 1];
     if (args.includes('-o') && output !== undefined) this.#files.set(output, text);
     else this.#stdout = text;
@@ -391,54 +419,4 @@ function copyMaps(maps: ScriptMaps): readonly (() => void)[] {
           maps.lb_services.put(key, value),
     ),
   ];
-}
-
-/** Words of a line. Single quotes keep spaces together and variables as they are; double ones mean themselves. */
-function words(line: string, expand: (word: string) => string): readonly string[] {
-  return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? expand(plain ?? ''));
-}
-
-function unquote(text: string): string {
-  return text.replaceAll('\\"', '"');
-}
-
-/** Columns begin where their names begin in the header. */
-function parseTable(text: string): {
-  readonly columns: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-} {
-  const [header = '', ...lines] = text.split('\n').filter(line => line.trim() !== '' && !line.startsWith('#'));
-  const names = [...header.matchAll(/\S+/g)];
-  const starts = names.map(({ index }) => index);
-  const cell = (line: string, i: number) => line.slice(starts[i], starts[i + 1] ?? line.length).trim();
-  return {
-    columns: names.map(([name]) => name),
-    rows: lines.map(line => names.map((_, i) => cell(line, i))),
-  };
-}
-
-/** Lists are sets. */
-function normal(column: string, cell: string): string {
-  if (!['Backends', 'Instances', 'Frontends', 'PortNames', 'Flags'].includes(column)) return cell;
-  return cell
-    .split(',')
-    .map(part => part.trim())
-    .filter(part => part !== '')
-    .sort()
-    .join(', ');
-}
-
-/** A list that the data cuts off ('+ 4 more ...') is held against as much as it shows. */
-function abbreviated(shown: readonly string[], asked: readonly string[]): readonly string[] {
-  if (!asked.some(line => /\+ \d+ more/.test(line))) return shown;
-  return shown.map((line, i) => {
-    const [, before = '', more = ''] = /^(.*?)( \+ (\d+) more \.\.\.)/.exec(asked[i] ?? '') ?? [];
-    const [, , count = '0'] = /^(.*?) \+ (\d+) more/.exec(asked[i] ?? '') ?? [];
-    if (more === '' || !line.startsWith(before)) return line;
-    const rest = line
-      .slice(before.length)
-      .split(',')
-      .filter(part => part.trim() !== '');
-    return rest.length === Number(count) ? (asked[i] ?? '') : line;
-  });
 }

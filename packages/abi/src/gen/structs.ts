@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = '08a7cbd25e202820';
+export const abiHash = 'b1315587d791783e';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -181,6 +181,7 @@ export interface LbAffinityKey {
   readonly client: AddressBytes;
   readonly revNatId: number;
   readonly byCookie: number;
+  readonly scope: number;
 }
 
 export const lbAffinityKeyCodec: Codec<LbAffinityKey> = {
@@ -191,11 +192,13 @@ export const lbAffinityKeyCodec: Codec<LbAffinityKey> = {
     setBytes(target, offset + 0, 16, value.client);
     setU16(target, offset + 16, value.revNatId);
     setU8(target, offset + 18, value.byCookie);
+    setU8(target, offset + 19, value.scope);
   },
   read: (source, offset) => ({
     client: getBytes(source, offset + 0, 16),
     revNatId: getU16(source, offset + 16),
     byCookie: getU8(source, offset + 18),
+    scope: getU8(source, offset + 19),
   }),
 };
 
@@ -300,6 +303,7 @@ export interface LbSkipKey {
   readonly address: AddressBytes;
   readonly port: number;
   readonly proto: number;
+  readonly endpointId: number;
 }
 
 export const lbSkipKeyCodec: Codec<LbSkipKey> = {
@@ -311,12 +315,14 @@ export const lbSkipKeyCodec: Codec<LbSkipKey> = {
     setBytes(target, offset + 8, 16, value.address);
     setBe16(target, offset + 24, value.port);
     setU8(target, offset + 26, value.proto);
+    setU16(target, offset + 28, value.endpointId);
   },
   read: (source, offset) => ({
     netnsCookie: getU64(source, offset + 0),
     address: getBytes(source, offset + 8, 16),
     port: getBe16(source, offset + 24),
     proto: getU8(source, offset + 26),
+    endpointId: getU16(source, offset + 28),
   }),
 };
 

@@ -10,6 +10,8 @@ export interface EndpointDevices {
   survivors(rows: readonly EndpointRow[]): readonly EndpointRow[] | Promise<readonly EndpointRow[]>;
   /** Both ends are there and are the ones that we made. */
   check(row: EndpointRow): boolean | Promise<boolean>;
+  /** SO_NETNS_COOKIE of the network namespace at the path; '0': there is none. */
+  cookieOf(netns: string): string;
   /** Resolves when what the kernel needs for this endpoint is in place; rejects after a while. */
   wired(row: EndpointRow, signal: AbortSignal): Promise<void>;
 }

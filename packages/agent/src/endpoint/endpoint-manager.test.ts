@@ -45,6 +45,10 @@ class FakeDevices implements EndpointDevices {
     return this.present.has(row.device);
   }
 
+  cookieOf(netns: string): string {
+    return String(netns.length);
+  }
+
   wired(): Promise<void> {
     return this.failing === 'wired' ? Promise.reject(new Error('map is full')) : Promise.resolve();
   }

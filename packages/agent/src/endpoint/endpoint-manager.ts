@@ -47,8 +47,11 @@ export class EndpointManager {
   async restore(): Promise<{ readonly adopted: number; readonly removed: number }> {
     const { db, endpoints, store, devices, ipam, log } = this.#modules;
     const known = store.load();
-    const alive = await devices.survivors(known.filter(row => existsSync(row.netns)));
-    const adopted = new Set(alive);
+    const survivors = await devices.survivors(known.filter(row => existsSync(row.netns)));
+    const adopted = new Set(survivors);
+    const alive = survivors.map(row =>
+      row.netnsCookie === undefined ? { ...row, netnsCookie: devices.cookieOf(row.netns) } : row,
+    );
     for (const row of known.filter(candidate => !adopted.has(candidate))) {
       log.info('endpoint is gone, forgotten', { endpoint: row.id, owner: ownerOf(row) });
       await devices.remove(row);
@@ -149,6 +152,7 @@ export class EndpointManager {
       containerId: request.containerId,
       containerDevice: request.ifname,
       netns: request.netns,
+      netnsCookie: this.#modules.devices.cookieOf(request.netns),
       network: request.network,
       ...device,
       addresses,

@@ -2,7 +2,7 @@
 import { type EndpointRow, hostPrefix, type Tables } from '@ciliate/model';
 import type { Status } from '@ciliate/tables';
 
-type WiredTables = Pick<Tables, 'endpointDeviceRows' | 'endpointMapRows' | 'ipcacheRows'>;
+type WiredTables = Pick<Tables, 'endpointDeviceRows' | 'endpointMapRows' | 'ipcacheRows' | 'lbSkipRows'>;
 
 /** Rejects with what a reconciler says went wrong, or that it took too long. */
 export function waitUntilWired(tables: WiredTables, row: EndpointRow, signal: AbortSignal): Promise<void> {
@@ -25,7 +25,7 @@ export function waitUntilWired(tables: WiredTables, row: EndpointRow, signal: Ab
       end(new Error(`the kernel side is not ready in time: ${missing.map(([name]) => name).join(', ')}`));
     };
     signal.addEventListener('abort', late);
-    for (const table of [tables.endpointDeviceRows, tables.endpointMapRows, tables.ipcacheRows]) {
+    for (const table of [tables.endpointDeviceRows, tables.endpointMapRows, tables.ipcacheRows, tables.lbSkipRows]) {
       subscriptions.push(table.subscribe(look));
     }
     look();
@@ -39,5 +39,8 @@ function wiringOf(tables: WiredTables, row: EndpointRow): readonly (readonly [st
       [`endpoints map ${address}`, tables.endpointMapRows.get(address)?.status] as const,
       [`ipcache ${address}`, tables.ipcacheRows.get(hostPrefix(address))?.status] as const,
     ]),
+    ...tables.lbSkipRows
+      .by('pod', `${row.podNamespace}/${row.podName}`)
+      .map(skip => [`redirect of ${skip.frontend}`, skip.status] as const),
   ];
 }

@@ -48,6 +48,13 @@ export function flagNames(value: number, names: Readonly<Record<string, number>>
     .map(([name]) => name.slice(prefix.length).toLowerCase().replaceAll('_', '-'));
 }
 
+const scopeNames = ['external', 'internal', 'not-redirected'] as const;
+
+/** Of struct lb_key. */
+export function scopeName(scope: number): LbDumpEntry['scope'] {
+  return scopeNames[scope] ?? 'external';
+}
+
 const serviceTypes: readonly (readonly [number, string])[] = [
   [LbServiceFlags.LB_SVC_NODE_PORT, 'NodePort'],
   [LbServiceFlags.LB_SVC_LOAD_BALANCER, 'LoadBalancer'],
@@ -68,7 +75,7 @@ export function dumpLb(
       slot: key.backendSlot,
       type: serviceTypes.find(([bit]) => (value.flags & bit) !== 0)?.[1] ?? 'ClusterIP',
       flags: flagNames(value.flags, LbServiceFlags, 'LB_SVC_'),
-      scope: key.scope === 0 ? 'external' : 'internal',
+      scope: scopeName(key.scope),
       count: value.count,
       qcount: value.qcount,
       backendId: key.backendSlot === 0 ? 0 : value.backendId,

@@ -4,7 +4,7 @@ import { protocolName } from '@ciliate/hubble';
 import { addressFromBytes, hostPort, isIPv4 } from '@ciliate/model';
 import type { LbMapName, LbMapRow } from '@ciliate/protocol';
 import type { DatapathView } from '../status/context.ts';
-import { flagNames } from './bpf-dumps.ts';
+import { flagNames, scopeName } from './bpf-dumps.ts';
 
 const end = (address: Uint8Array, port: number): string => hostPort(addressFromBytes(address), port);
 
@@ -29,12 +29,18 @@ export function dumpLbMap(name: LbMapName, datapath: DatapathView, now: number):
         range: rangeText(address, prefixlen - 32),
       })).toSorted(byId);
     case 'affinity':
-      return Array.from(datapath.lbAffinity(), ([{ client, revNatId, byCookie }, value]) => ({
+      return Array.from(datapath.lbAffinity(), ([{ client, revNatId, byCookie, scope }, value]) => ({
         id: revNatId,
         client: byCookie === 0 ? addressFromBytes(client) : `namespace ${cookieText(client)}`,
+        scope: scopeName(scope),
         backend: backendText(value.backendId),
         'seconds-ago': now - value.lastUsed,
       })).toSorted(byId);
+    case 'skip':
+      return Array.from(datapath.lbSkip(), ([{ netnsCookie, endpointId, address, port, proto }]) => ({
+        pod: endpointId === 0 ? `namespace ${netnsCookie}` : `endpoint ${endpointId}`,
+        frontend: `${end(address, port)}/${protocolName(proto)}`,
+      })).toSorted((a, b) => (`${a.pod} ${a.frontend}` < `${b.pod} ${b.frontend}` ? -1 : 1));
     case 'maglev':
       return Array.from(datapath.lbMaglev(), ([id, table]) => ({
         id,

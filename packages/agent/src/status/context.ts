@@ -12,6 +12,7 @@ import type {
   LbKey,
   LbRevnat,
   LbService,
+  LbSkipKey,
   LbSourceRangeKey,
   MetricsEntry,
   MetricsKey,
@@ -42,6 +43,7 @@ export interface DatapathView {
   readonly lbBackends: () => Iterable<readonly [number, LbBackend]>;
   readonly lbRevnat: () => Iterable<readonly [number, LbRevnat]>;
   readonly lbSourceRanges: () => Iterable<readonly [LbSourceRangeKey, unknown]>;
+  readonly lbSkip: () => Iterable<readonly [LbSkipKey, unknown]>;
   readonly lbAffinity: () => Iterable<readonly [LbAffinityKey, LbAffinity]>;
   /** Frontend's id → backend ids of its table. */
   readonly lbMaglev: () => Iterable<readonly [number, Uint32Array]>;

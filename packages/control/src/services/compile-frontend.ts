@@ -44,8 +44,17 @@ export const maxSlots = 65_535;
 
 /** Entries of lb_services that a frontend takes: its slots and masters. */
 export function slotCount(frontend: FrontendRow): number {
-  const inner = frontend.internalBackends === undefined ? 0 : usable(frontend.internalBackends).length + 1;
-  return usable(frontend.backends).length + 1 + inner;
+  return scopesOf(frontend).reduce((sum, [, backends]) => sum + usable(backends).length + 1, 0);
+}
+
+/** Sets of backends by `scope` of struct lb_key, the one that a lookup begins with last. */
+function scopesOf(frontend: FrontendRow): readonly (readonly [scope: number, backends: readonly FrontendBackend[]])[] {
+  const { backends, internalBackends, notRedirected } = frontend;
+  return [
+    ...(notRedirected === undefined ? [] : [[2, notRedirected] as const]),
+    ...(internalBackends === undefined ? [] : [[1, internalBackends] as const]),
+    [0, backends] as const,
+  ];
 }
 
 /** Backends that get a slot, those that take flows first: quarantined and terminating ones only when none of those is left. */
@@ -54,16 +63,17 @@ export function usable(backends: readonly FrontendBackend[]): readonly FrontendB
   return [...active, ...backends.filter(({ state }) => state === 'terminating' || state === 'quarantined')];
 }
 
-/** Every backend that either scope uses, once. */
+/** Every backend that any scope uses, once. */
 export function backendsOf(frontend: FrontendRow): readonly FrontendBackend[] {
-  if (frontend.internalBackends === undefined) return usable(frontend.backends);
-  const all = [...usable(frontend.backends), ...usable(frontend.internalBackends)];
+  const { backends, internalBackends = [], notRedirected = [] } = frontend;
+  if (internalBackends.length + notRedirected.length === 0) return usable(backends);
+  const all = [backends, internalBackends, notRedirected].flatMap(usable);
   return [...new Map(all.map(backend => [portKey(backend), backend])).values()];
 }
 
 /**
- * The map writes for one frontend, in the order that is safe to apply: backends, reverse NAT, what a lookup needs beside, slots, the inner
- * scope, master last. `backendFlags` are enum lb_backend_flags by where the backend is.
+ * The map writes for one frontend, in the order that is safe to apply: backends, reverse NAT, what a lookup needs beside, slots, the other
+ * scopes, master last. `backendFlags` are enum lb_backend_flags by where the backend is.
  */
 export function compileFrontend(
   frontend: FrontendRow,
@@ -83,10 +93,9 @@ export function compileFrontend(
     ...(frontend.affinityTimeout > 0 ? backendIds.map(id => affinityWrite(ids.service, id)) : []),
     ...frontend.sourceRanges.map(range => sourceRangeWrite(ids.service, range)),
     ...maglevWrites(frontend, ids, maglev),
-    ...(frontend.internalBackends === undefined
-      ? []
-      : scopeWrites(frontend, address, ids.service, usable(frontend.internalBackends), idOf, 1)),
-    ...scopeWrites(frontend, address, ids.service, usable(frontend.backends), idOf, 0),
+    ...scopesOf(frontend).flatMap(([scope, list]) =>
+      scopeWrites(frontend, address, ids.service, usable(list), idOf, scope),
+    ),
   ];
   return { key: portKey(frontend), serviceId: ids.service, backendIds, writes, status: pending(now) };
 }
@@ -115,7 +124,7 @@ function scopeWrites(
   revNatId: number,
   backends: readonly FrontendBackend[],
   idOf: (backend: FrontendBackend) => number,
-  scope: 0 | 1,
+  scope: number,
 ): readonly LbWrite[] {
   const flags = flagsOf(frontend) | (scope === 0 && frontend.internalBackends !== undefined ? twoScopes : 0);
   const active = backends.filter(backend => backend.state === 'active').length;

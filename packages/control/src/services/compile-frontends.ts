@@ -102,10 +102,13 @@ export function compileService(
       .map(dialled => {
         const family = isIPv4(dialled.address) ? 'IPv4' : 'IPv6';
         const redirected = redirect?.backends(port, family) ?? [];
-        if (redirect !== undefined && redirected.length > 0 && dialled.type === 'ClusterIP') {
-          return { ...frontendOf(service, port, dialled, redirected, context), redirectTo: redirect.name };
-        }
-        return frontendOf(service, port, dialled, nearest(service, all[family], context), context);
+        const own = () => frontendOf(service, port, dialled, nearest(service, all[family], context), context);
+        if (redirect === undefined || redirected.length === 0 || dialled.type !== 'ClusterIP') return own();
+        return {
+          ...frontendOf(service, port, dialled, redirected, context),
+          redirectTo: redirect.name,
+          ...(redirect.skipsOwnPods ? { notRedirected: own().backends } : {}),
+        };
       });
   });
   return [...frontends, ...healthFrontends(service, context)];

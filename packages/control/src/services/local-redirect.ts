@@ -20,6 +20,8 @@ import type { FrontendContext } from './compile-frontends.ts';
 export interface Redirect {
   /** 'namespace/name:local-redirect', as `service list` names it. */
   readonly name: string;
+  /** Its own pods get the service's backends. */
+  readonly skipsOwnPods: boolean;
   backends(port: ServicePortRow, family: EndpointSliceRow['family']): readonly FrontendBackend[];
 }
 
@@ -27,11 +29,15 @@ export const redirectName = (row: LocalRedirectRow): string => `${objectKey(row)
 
 /** Ready pods of this node that the policy selects. */
 export function redirectPods(row: LocalRedirectRow, pods: readonly PodRow[], nodeName: string): readonly PodRow[] {
+  return selectedPods(row, pods, nodeName).filter(pod => pod.ready);
+}
+
+/** Pods of this node that the policy selects, ready or not. */
+export function selectedPods(row: LocalRedirectRow, pods: readonly PodRow[], nodeName: string): readonly PodRow[] {
   return pods.filter(
     pod =>
       pod.namespace === row.namespace &&
       (pod.nodeName === nodeName || pod.nodeName === '') &&
-      pod.ready &&
       matchesSelector(row.pods, pod.labels),
   );
 }
@@ -40,6 +46,7 @@ export function serviceRedirect(row: LocalRedirectRow, pods: readonly PodRow[], 
   const chosen = redirectPods(row, pods, nodeName);
   return {
     name: redirectName(row),
+    skipsOwnPods: row.skipFromBackend,
     backends: (port, family) => {
       const target = targetPort(row, { ...port, name: port.name.toLowerCase() });
       if (target === undefined) return [];
@@ -48,11 +55,18 @@ export function serviceRedirect(row: LocalRedirectRow, pods: readonly PodRow[], 
   };
 }
 
+/** Whether the redirect is about a port of its frontend; naming none it is about all. */
+export function redirectsPort(
+  { frontend: { ports } }: LocalRedirectRow,
+  { port, protocol }: Pick<RedirectPort, 'port' | 'protocol'>,
+): boolean {
+  return ports.length === 0 || ports.some(one => one.port === port && one.protocol === protocol);
+}
+
 /** Ports go together by name; the only port of either side needs none. */
 function targetPort(row: LocalRedirectRow, port: RedirectPort): RedirectPort | undefined {
+  if (!redirectsPort(row, port)) return undefined;
   const wanted = row.frontend.ports;
-  const isWanted = wanted.length === 0 || wanted.some(one => one.port === port.port && one.protocol === port.protocol);
-  if (!isWanted) return undefined;
   const same = row.backendPorts.filter(target => target.protocol === port.protocol);
   const only = row.backendPorts.length === 1 && wanted.length === 1;
   return same.find(target => target.name === port.name && target.name !== '') ?? (only ? same[0] : unnamed(same));
