@@ -120,8 +120,12 @@ static __always_inline bool keeps_target(const struct packet *p, const struct ct
 	struct ipcache_entry *known;
 
 	/* The number may be another backend's by now. */
-	if (backend && backend->port == entry->backend_port && addr_equal(&entry->backend_address, &backend->address))
+	if (backend && backend->port == entry->backend_port && addr_equal(&entry->backend_address, &backend->address)) {
+		/* Not ready: a datagram may be a question to somebody who answers no more. */
+		if (backend->flags & LB_BACKEND_MAINTENANCE)
+			return !begins_connection(p) && p->proto != IPPROTO_UDP;
 		return !begins_connection(p) || !is_leaving(backend) || !service->count;
+	}
 	if (begins_connection(p) || p->proto == IPPROTO_UDP)
 		return false;
 	known = ipcache_lookup(&entry->backend_address);

@@ -29,7 +29,7 @@ static __always_inline bool is_leaving(const struct lb_backend *backend)
 	return backend->flags & (LB_BACKEND_TERMINATING | LB_BACKEND_QUARANTINED | LB_BACKEND_MAINTENANCE);
 }
 
-/* A random slot; terminating and quarantined backends only when nothing else is there. */
+/* A random slot; quarantined backends only when nothing else is there. */
 static __always_inline __u32 random_backend(struct lb_key *key, const struct lb_service *service)
 {
 	__u16 count = service->count ? service->count : service->qcount;
@@ -41,22 +41,19 @@ static __always_inline __u32 random_backend(struct lb_key *key, const struct lb_
 	return slot ? slot->backend_id : 0;
 }
 
-/* The backend that the client had, if it came back in time and the backend still belongs to the service. 0: none. */
+/* The backend that the client had, if it came back in time and the backend still takes new flows of the service. 0: none. */
 static __always_inline __u32 affinity_backend(const struct lb_service *service, const struct lb_affinity_key *client)
 {
 	struct lb_affinity *known = bpf_map_lookup_elem(&lb_affinity, client);
 	struct lb_affinity_match match = {};
-	struct lb_backend *backend;
 	__u32 now = (__u32)(bpf_ktime_get_ns() / 1000000000ULL);
 
 	if (!known || now - known->last_used >= service->backend_id) /* of the master: the timeout */
 		return 0;
 	match.backend_id = known->backend_id;
 	match.rev_nat_id = service->rev_nat_id;
-	if (!bpf_map_lookup_elem(&lb_affinity_match, &match))
-		return 0;
-	backend = backend_of(known->backend_id);
-	if (!backend || (is_leaving(backend) && service->count))
+	/* Only those that take new flows of this service are there. */
+	if (!bpf_map_lookup_elem(&lb_affinity_match, &match) || !backend_of(known->backend_id))
 		return 0;
 	known->last_used = now;
 	return known->backend_id;

@@ -256,7 +256,7 @@ describe('services', privileged('sandbox'), () => {
     for (const ip of ips) {
       const { code, text } = await trace('default/client', ip.includes(':') ? `[${ip}]:80` : `${ip}:80`);
       assert.equal(code, 0, text);
-      assert.match(text, /service default\/traced[\s\S]*the client is not remembered[\s\S]*2 active of 2/);
+      assert.match(text, /service default\/traced[\s\S]*the client is not remembered[\s\S]*2 of 2 take new flows/);
       assert.match(text, /from_container has run[\s\S]*sees the client's address[\s\S]*pod default\/web-[12]/);
     }
     for (const [i, from] of outsider.entries()) {

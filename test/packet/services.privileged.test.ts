@@ -5,7 +5,7 @@ import { ConfigFlags, LbBackendFlags, LbServiceFlags, mapSpecs } from '../../pac
 import { maglevCodec } from '../../packages/datapath/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
 import { address } from './config.ts';
-import { eth, ip, tcp } from './frame.ts';
+import { eth, ip, tcp, udp } from './frame.ts';
 import { Harness } from './program-run.ts';
 
 const F = LbServiceFlags;
@@ -33,7 +33,7 @@ const families = [
 ] as const;
 
 /** Backend that a packet went to. */
-const sentTo = (packet: string): string => /TCP \S+ > (\S+), /.exec(packet)?.[1] ?? packet;
+const sentTo = (packet: string): string => /(?:TCP|UDP) \S+ > (\S+), /.exec(packet)?.[1] ?? packet;
 
 for (const family of families) {
   describe(`services, ${family.name}`, privileged('bpf'), () => {
@@ -170,6 +170,33 @@ for (const family of families) {
       const going = outside.run(eth(ip(family.client, family.vip, tcp(1000, 80, 'ACK'))));
       assert.equal(sentTo(going.packet), family.backends[0]);
       assert.equal(sentTo(fromOutside(1000).packet), family.backends[1]);
+    });
+
+    test('a backend that is not ready keeps its connections, and gets neither new ones nor datagrams', () => {
+      const flags = F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE;
+      for (const [proto, l4] of [
+        [6, tcp],
+        [17, udp],
+      ] as const) {
+        const to = (one: (typeof family.backends)[number], first: number) =>
+          outside.service(family.vip, 80, proto, first, [[one, 8080]], flags);
+        const go = (packet: ReturnType<typeof tcp>) =>
+          sentTo(outside.run(eth(ip(family.client, family.vip, packet))).packet);
+        to(family.backends[0], id);
+        assert.equal(go(l4(1000, 80)), family.backends[0]);
+        // The service has another backend now, under the number 1000; the first one is still in the map.
+        outside.service(family.vip, 80, proto, id + 1, [[family.backends[1], 8080]], flags);
+        for (const [key, entry] of [...outside.map(mapSpecs.ct).entries()]) {
+          if (key.direction === 2) outside.map(mapSpecs.ct).put(key, { ...entry, revNatId: id + 1 });
+        }
+        const backends = outside.map(mapSpecs.lb_backends);
+        const first = backends.lookup(id * 100);
+        assert.ok(first !== undefined);
+        backends.put(id * 100, { ...first, flags: LbBackendFlags.LB_BACKEND_MAINTENANCE });
+        const goesOn = proto === 6 ? tcp(1000, 80, 'ACK') : udp(1000, 80);
+        assert.equal(go(goesOn), family.backends[proto === 6 ? 0 : 1], `protocol ${proto}`);
+        assert.equal(go(l4(1000, 80)), family.backends[1], `protocol ${proto}, a new flow`);
+      }
     });
   });
 }

@@ -1,12 +1,13 @@
 /** Operations of lbRows: frontends and the backends they share, into the load balancer's maps. */
-import type {
-  LbAffinityMatch,
-  LbBackend,
-  LbKey,
-  LbRevnat,
-  LbService,
-  LbSourceRange,
-  LbSourceRangeKey,
+import {
+  type LbAffinityMatch,
+  type LbBackend,
+  LbBackendFlags,
+  type LbKey,
+  type LbRevnat,
+  type LbService,
+  type LbSourceRange,
+  type LbSourceRangeKey,
 } from '@ciliate/abi';
 import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
 import type { LbRow, LbWrite } from '@ciliate/model';
@@ -21,7 +22,7 @@ export interface LbMaps {
   readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
 }
 
-/** Of the whole map, not of a frontend: who comes and goes. */
+/** Of the whole map, not of a frontend: who comes, and who goes or is not ready. */
 export interface BackendEvents {
   readonly added?: (backend: LbBackend) => void;
   readonly removed?: (backend: LbBackend) => void;
@@ -53,6 +54,11 @@ export function lbOperations(maps: LbMaps, backends: BackendEvents = {}): Operat
   const complete = new Set<string>();
   const backendUsers = new Map<number, number>();
 
+  /** One that is not ready counts as gone: who has asked it shall ask another. */
+  const told = (backend: LbBackend): void => {
+    if ((backend.flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) === 0) backends.added?.(backend);
+    else backends.removed?.(backend);
+  };
   const countBackends = (writes: readonly LbWrite[], by: 1 | -1): void => {
     for (const write of writes) {
       if (write.map !== 'lb_backends') continue;
@@ -96,7 +102,7 @@ export function lbOperations(maps: LbMaps, backends: BackendEvents = {}): Operat
       countBackends(fresh, 1);
       for (const write of changed) {
         putWrite(maps, write);
-        if (write.map === 'lb_backends') backends.added?.(write.value);
+        if (write.map === 'lb_backends') told(write.value);
       }
       letGo(row.key, row.writes, gone);
       complete.add(row.key);

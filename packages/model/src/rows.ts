@@ -245,7 +245,11 @@ export interface DeviceRow {
 // ---- between services and maps: what `service list` shows ----
 
 export type FrontendType = 'ClusterIP' | 'NodePort' | 'ExternalIPs' | 'LoadBalancer' | 'HostPort' | 'LocalRedirect';
-export type BackendState = 'active' | 'terminating' | 'quarantined' | 'maintenance';
+/**
+ * active: takes flows. terminating: serves on, and takes new flows when none is active. quarantined: fails its health checks.
+ * terminating-not-serving and maintenance (not ready): keep the flows they have, and get no new ones.
+ */
+export type BackendState = 'active' | 'terminating' | 'terminating-not-serving' | 'quarantined' | 'maintenance';
 
 export interface FrontendBackend {
   readonly address: Address;

@@ -14,7 +14,7 @@ export interface BackendAddress {
   readonly protocol: string;
   readonly nodeName?: string;
   readonly zone?: string;
-  readonly state: 'active' | 'terminating' | 'quarantined' | 'maintenance';
+  readonly state: 'active' | 'terminating' | 'terminating-not-serving' | 'quarantined' | 'maintenance';
   readonly preferred?: boolean;
 }
 

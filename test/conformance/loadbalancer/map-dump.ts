@@ -29,8 +29,8 @@ function flagText(flags: number): string {
 
 function stateText(flags: number): string {
   if ((flags & LbBackendFlags.LB_BACKEND_QUARANTINED) !== 0) return 'quarantined';
-  if ((flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) !== 0) return 'maintenance';
-  return (flags & LbBackendFlags.LB_BACKEND_TERMINATING) !== 0 ? 'terminating' : 'active';
+  if ((flags & LbBackendFlags.LB_BACKEND_TERMINATING) !== 0) return 'terminating';
+  return (flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) !== 0 ? 'maintenance' : 'active';
 }
 
 /** Scope of struct lb_key. */
@@ -40,7 +40,7 @@ export function dumpMaps(maps: ScriptMaps): string {
   // What a redirect's own pods get is not in the data's maps, nor are backends that nobody else has.
   const shown = [...maps.lb_services.entries()].filter(([key]) => key.scope < notRedirected);
   const others = [...maps.lb_services.entries()].filter(([key]) => key.scope === notRedirected);
-  const used = new Set(shown.map(([, { backendId }]) => backendId));
+  const used = new Set(shown.filter(([key]) => key.backendSlot > 0).map(([, { backendId }]) => backendId));
   const hidden = new Set(others.map(([, { backendId }]) => backendId).filter(id => !used.has(id)));
   const services = shown.map(([key, value]) => {
     const { revNatId: id, backendId, count, qcount, flags } = value;
@@ -82,22 +82,31 @@ export function isDump(text: string): boolean {
 }
 
 const field = (line: string, name: string): string => new RegExp(`\\b${name}=(\\S+)`).exec(line)?.[1] ?? '';
+/** Both scopes of an address are one service to whom asks by its number. */
+const unscoped = (address: string): string => address.replace(/\/i$/, '');
+/** Says how the other program stores scopes, not what a client gets. */
+const layoutFlags: readonly string[] = ['two-scopes'];
+
+function flagsOf(line: string): readonly string[] {
+  const flags = (/FLAGS=(.*)$/.exec(line)?.[1] ?? '').split('+');
+  return flags.filter(flag => !layoutFlags.includes(flag)).sort();
+}
 
 /** Lines that say the same in both programs: names instead of ids, sets instead of orders. */
 export function meaning(text: string): readonly string[] {
   const lines = text.split('\n').filter(line => line.trim() !== '');
   const ofKind = (kind: string) => lines.filter(line => line.startsWith(`${kind}: `));
   const backends = new Map(ofKind('BE').map(line => [field(line, 'ID'), field(line, 'ADDR')]));
-  const services = new Map(ofKind('SVC').map(line => [field(line, 'ID'), field(line, 'ADDR')]));
+  const states = new Map(ofKind('BE').map(line => [field(line, 'ID'), field(line, 'STATE')]));
+  const services = new Map(ofKind('SVC').map(line => [field(line, 'ID'), unscoped(field(line, 'ADDR'))]));
   const service = (line: string) => services.get(field(line, 'ID')) ?? `no service ${field(line, 'ID')}`;
   const backend = (id: string) => backends.get(id) ?? `no backend ${id}`;
-  const flags = (line: string) => (/FLAGS=(.*)$/.exec(line)?.[1] ?? '').split('+').sort().join('+');
   const checked = new Set(
     ofKind('SVC')
-      .filter(line => flags(line).includes('check source-range'))
+      .filter(line => flagsOf(line).includes('check source-range'))
       .map(line => field(line, 'ID')),
   );
-  return [
+  const all = [
     ...ofKind('AFF').map(line => `affinity of ${service(line)} to ${backend(field(line, 'BEID'))}`),
     ...ofKind('BE').map(line => `backend ${field(line, 'ADDR')} ${field(line, 'STATE')}`),
     ...ofKind('REV').map(line => `reverse ${field(line, 'ADDR')}`),
@@ -111,11 +120,30 @@ export function meaning(text: string): readonly string[] {
       const counts = shares.map(([, , n = '']) => Number(n)).sort((a, b) => b - a);
       return `maglev of ${service(line)}: ${names.join(' ')}, ${counts.join(' ')}`;
     }),
-    ...ofKind('SVC').map(line => {
-      const address = field(line, 'ADDR');
-      if (field(line, 'SLOT') !== '0') return `service ${address} has ${backend(field(line, 'BEID'))}`;
-      const counts = `count ${field(line, 'COUNT')}+${field(line, 'QCOUNT')} affinity ${field(line, 'AFFTimeout')}`;
-      return `service ${address} ${counts} ${flags(line)}`;
-    }),
-  ].sort();
+    ...serviceLines(ofKind('SVC'), backend, id => states.get(id) ?? ''),
+  ];
+  return [...new Set(all)].sort();
+}
+
+/** Who gets new flows, and who waits behind them. Backends that only end what they have are no slots with us: their state says it. */
+function serviceLines(
+  lines: readonly string[],
+  backend: (id: string) => string,
+  state: (id: string) => string,
+): readonly string[] {
+  return lines.flatMap(line => {
+    if (field(line, 'SLOT') !== '0') return [];
+    const address = field(line, 'ADDR');
+    const slots = lines
+      .filter(one => field(one, 'ADDR') === address && field(one, 'SLOT') !== '0')
+      .toSorted((a, b) => Number(field(a, 'SLOT')) - Number(field(b, 'SLOT')))
+      .map(one => field(one, 'BEID'));
+    const count = Number(field(line, 'COUNT'));
+    const behind = slots.slice(count).filter(id => state(id) !== 'terminating');
+    const names = (ids: readonly string[]) => ids.map(backend).sort().join(' ') || 'nobody';
+    return [
+      `service ${address} affinity ${field(line, 'AFFTimeout')} ${flagsOf(line).join('+')}`,
+      `service ${address} has ${names(slots.slice(0, count))}, behind them ${names(behind)}`,
+    ];
+  });
 }

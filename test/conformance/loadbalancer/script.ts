@@ -2,17 +2,23 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceHealthServers } from '@ciliate/agent';
-import { parsePrefix, prefixContains, tryParseAddress } from '@ciliate/model';
+import { parsePrefix, prefixContains } from '@ciliate/model';
 import { parseAllDocuments } from 'yaml';
 import { Kubernetes } from '../../script/kubernetes.ts';
 import type { ScriptMaps } from '../../script/map-text.ts';
 import { type Cells, formatTable } from '../../script/text-table.ts';
 import { makeMaps, World, type WorldOptions } from '../../script/world.ts';
+import { backendCells, instanceCells } from './backend-tables.ts';
+import { compareTables } from './compare-tables.ts';
+import { ScriptFiles } from './files.ts';
 import { type ScriptFlags, scriptFlags } from './flags.ts';
-import { dumpMaps, isDump, meaning } from './map-dump.ts';
+import { dumpMaps } from './map-dump.ts';
+import { ScriptNode } from './node.ts';
+import { type Arguments, parseArguments } from './options.ts';
+import { queryRows } from './queries.ts';
 import { deleteSkipPod, dumpSkips, insertSkipPod, skipPodCells, skipPodText } from './skip-pods.ts';
-import { backendCells, frontendCells, nodeName, redirectCells, serviceCells } from './tables.ts';
-import { abbreviated, normal, parseTable, unquote, words } from './text.ts';
+import { frontendCells, nodeName, redirectCells, serviceCells } from './tables.ts';
+import { parseLine } from './words.ts';
 
 const healthAddress = '127.0.0.1';
 
@@ -38,26 +44,24 @@ export async function runLoadBalancerScript(one: ScriptCase): Promise<void> {
 }
 
 class Run {
-  readonly #files: Map<string, string>;
+  readonly #files: ScriptFiles;
   readonly #flags: ScriptFlags;
   readonly #options: WorldOptions;
   readonly #maps: ScriptMaps;
-  readonly #env = new Map([
-    ['HEALTHADDR', healthAddress],
-    ['WORK', '.'],
-  ]);
+  readonly #node = new ScriptNode();
+  /** What the API server has. */
+  readonly #objects = new Map<string, string>();
   #world: World;
   #kubernetes: Kubernetes;
   #health: ServiceHealthServers;
   #isStarted = false;
-  #nodeAddresses: readonly string[] = [];
-  #nodeLabels: Readonly<Record<string, string>> = {};
-  #nodeAddressRows: readonly Cells[] = [];
-  #stdout = '';
-  #snapshot: string | undefined;
+  #isStopped = false;
+  #snapshot: readonly (() => void)[] | undefined;
+  /** The node's labels have changed since a service was written that is exposed by them. */
+  #isExposureOpen = false;
 
   constructor({ script, files }: ScriptCase) {
-    this.#files = new Map(Object.entries(files));
+    this.#files = new ScriptFiles(files, { HEALTHADDR: healthAddress, WORK: '.' });
     this.#flags = scriptFlags(script);
     this.#options = { faults: 0, seed: 1, config: this.#flags.config };
     this.#maps = makeMaps(this.#options);
@@ -79,30 +83,33 @@ class Run {
 
   /** '* ' may take time, '! ' must fail, '!* ' must fail in the end. */
   async line(text: string): Promise<void> {
-    if (text === '' || text.startsWith('#')) return;
-    // Privileged commands ask for the other program's metrics.
-    if (text.startsWith('[')) return;
-    const [, sign = '', rest = ''] = /^([!?*]*)\s*(.*)$/.exec(text) ?? [];
-    const [name = '', ...args] = words(rest.replace(/\s#.*$/, ''), word => this.#expand(word));
-    const command = name === 'hive' || name === 'hive/start' ? ['hive/start'] : [name, ...args];
+    const command = parseLine(text, word => this.#files.expand(word));
+    if (command === undefined || this.#isStopped) return;
     await this.#settle();
-    if (!sign.includes('!')) return this.#command(command[0] ?? '', command.slice(1));
-    await assert.rejects(this.#command(command[0] ?? '', command.slice(1)), `${text}: should not be so`);
+    const [name = '', ...args] = command.words;
+    const run = (): Promise<void> => this.#command(name, args);
+    if (command.outcome === '') return run();
+    if (command.outcome === '!') return assert.rejects(run(), `${text}: should not be so`);
+    await run().catch(() => undefined);
   }
 
   async #settle(): Promise<void> {
     if (this.#isStarted) await this.#world.settle();
   }
 
-  #expand(word: string): string {
-    return word.replaceAll(/\$(\w+)/g, (whole, name: string) => this.#env.get(name) ?? whole);
-  }
-
   async #command(name: string, args: readonly string[]): Promise<void> {
-    const [first = '', second = '', third = ''] = args;
+    if (this.#files.command(name, args)) return;
+    const { rest, ...options } = parseArguments(args);
+    const [first = ''] = args;
     switch (name) {
+      case 'hive':
+        return first === 'stop' ? this.#stop() : this.#start();
       case 'hive/start':
         return this.#start();
+      case 'hive/stop':
+        return this.#stop();
+      case 'hive/recreate':
+        return this.#recreate();
       case 'k8s/add':
       case 'k8s/update':
         return this.#kubernetesFiles(args, 'put');
@@ -111,86 +118,63 @@ class Run {
       case 'k8s/resync':
         return this.#resync(first);
       case 'db/insert':
-        return this.#insert(first, args.slice(1));
+        return this.#changeAddresses('insert', args);
       case 'db/delete':
-        return this.#remove(first, args.slice(1));
+        return this.#changeAddresses('remove', args);
       case 'db/cmp':
         return this.#compareTable(args);
       case 'db/empty':
-        for (const table of args)
-          assert.equal(formatTable(['Name', 'Address'], this.#cells(table)).split('\n').length, 2, table);
-        return;
-      case 'db/get':
-        assert.equal(first, 'desired-skiplbmap', `no rows of ${first} as text`);
-        return this.#output(args, skipPodText(second, this.#world.tables));
-      case 'skiplbmap':
-        this.#files.set(first, dumpSkips(this.#maps));
+        for (const table of args) assert.deepEqual(this.#cells(table), [], table);
         return;
       case 'db/show':
-        return this.#show(args);
+        return this.#show(this.#cells(first), options);
+      case 'db/list':
+      case 'db/prefix':
+      case 'db/lowerbound': {
+        const match = ({ list: 'equal', prefix: 'prefix', lowerbound: 'from' } as const)[name.slice(3)];
+        const [table = '', key = ''] = rest;
+        return this.#show(queryRows(this.#cells(table), options.index ?? 'name', match ?? 'equal', key), options);
+      }
+      case 'db/get':
+        assert.equal(first, 'desired-skiplbmap', `no rows of ${first} as text`);
+        return this.#files.print(skipPodText(rest[1] ?? '', this.#world.tables), options.output);
+      case 'skiplbmap':
+        return this.#files.write(first, dumpSkips(this.#maps));
       case 'lb/maps-dump':
-        this.#files.set(first, dumpMaps(this.#maps));
-        return;
+        return this.#files.write(first, dumpMaps(this.#maps));
       case 'lb/maps-empty':
-        assert.equal(dumpMaps(this.#maps), '');
-        return;
+        return assert.equal(dumpMaps(this.#maps), '');
       case 'lb/maps-snapshot':
-        this.#snapshot = dumpMaps(this.#maps);
-        this.#copies = copyMaps(this.#maps);
+        this.#snapshot = copyMaps(this.#maps);
         return;
       case 'lb/maps-restore':
         return this.#restore(args);
       case 'lb/prune':
         return this.#prune();
-      case 'cmp':
-        return this.#compare(this.#file(first), this.#file(second));
-      case 'empty':
-        assert.equal(this.#file(first).trim(), '');
+      case 'stop':
+      case 'skip':
+        this.#isStopped = true;
         return;
-      case 'grep':
-        assert.match(this.#file(second), new RegExp(first, 'm'));
+      // About the other program's tables, or about waiting for what is settled before every command here.
+      case 'db':
+      case 'db/initialized':
+      case 'k8s/wait-watchers':
+      case 'test/init-wait':
+      case 'wait':
         return;
-      case 'stdout':
-        assert.match(this.#stdout, new RegExp(first, 'm'));
-        return;
-      case 'cp':
-        this.#files.set(second, this.#file(first));
-        return;
-      case 'mv':
-        this.#files.set(second, this.#file(first));
-        this.#files.delete(first);
-        return;
-      case 'replace':
-        this.#files.set(third, this.#file(third).replaceAll(unquote(first), unquote(second)));
-        return;
-      case 'sed':
-        this.#files.set(third, this.#file(third).replaceAll(new RegExp(first, 'gm'), second));
-        return;
-      case 'env': {
-        const [key = '', value = ''] = first.split('=');
-        this.#env.set(key, value);
-        return;
-      }
       case 'sleep':
         await this.#world.clock.advance(100);
         return;
-      case 'test/init-wait':
-        return;
       case 'test/set-node-labels':
-        this.#nodeLabels = Object.fromEntries(args.map(arg => arg.split('=')));
-        this.#writeNode();
-        return;
+        return this.#setLabels(args);
+      case 'test/set-node-ip':
+        this.#node.ip = first;
+        return this.#writeNode();
       case 'http/get':
-        return this.#get(first, second);
+        return this.#get(first, args[1] ?? '');
       default:
         throw new Error(`no command ${name}`);
     }
-  }
-
-  #file(name: string): string {
-    const text = this.#files.get(name);
-    assert.ok(text !== undefined, `no file ${name}`);
-    return text;
   }
 
   async #start(): Promise<void> {
@@ -201,12 +185,37 @@ class Run {
     await this.#settle();
   }
 
+  async #stop(): Promise<void> {
+    await this.#health.stop();
+    await this.#world.stop();
+    this.#isStarted = false;
+  }
+
+  /** Another agent over the maps of the one before it, with what the API server had. */
+  #recreate(): void {
+    this.#world = new World(this.#maps, this.#options);
+    this.#kubernetes = new Kubernetes(this.#world.tables, nodeName);
+    this.#health = this.#healthServers();
+    this.#writeNode();
+    const { database } = this.#world;
+    database.write(txn => {
+      for (const text of this.#objects.values()) this.#kubernetes.apply(text, 'put', txn);
+    });
+    this.#refuseRedirects();
+  }
+
   #kubernetesFiles(files: readonly string[], verb: 'put' | 'delete'): void {
+    this.#isExposureOpen = false;
     const { database } = this.#world;
     for (const file of files) {
+      const text = this.#files.read(file);
       database.write(txn => {
-        this.#kubernetes.apply(this.#file(file), verb, txn);
+        this.#kubernetes.apply(text, verb, txn);
       });
+      for (const [name, one] of objectsOf(text)) {
+        if (verb === 'put') this.#objects.set(name, one);
+        else this.#objects.delete(name);
+      }
       this.#refuseRedirects();
     }
   }
@@ -234,83 +243,49 @@ class Run {
     });
   }
 
-  #insert(table: string, files: readonly string[]): void {
+  #changeAddresses(verb: 'insert' | 'remove', [table = '', ...files]: readonly string[]): void {
     if (table === 'desired-skiplbmap') {
-      this.#skipPods(files, insertSkipPod);
+      const write = verb === 'insert' ? insertSkipPod : deleteSkipPod;
+      const { database, tables } = this.#world;
+      for (const file of files) database.write(txn => write(this.#files.read(file), tables, txn));
       return;
     }
     assert.equal(table, 'node-addresses', `no rows for ${table}`);
-    const known = new Map(this.#nodeAddressRows.map(row => [row.Address, row]));
-    for (const row of files.flatMap(file => this.#addressRows(file))) {
-      known.set(row.addr, {
-        Address: row.addr,
-        NodePort: String(row.nodeport ?? false),
-        Primary: String(row.primary ?? false),
-        DeviceName: row.devicename ?? '',
-      });
-    }
-    this.#setAddresses([...known.values()]);
+    for (const file of files) this.#node[verb](this.#files.read(file));
+    this.#writeNode();
   }
 
-  #skipPods(files: readonly string[], write: typeof insertSkipPod): void {
-    const { database, tables } = this.#world;
-    for (const file of files) database.write(txn => write(this.#file(file), tables, txn));
-  }
-
-  #remove(table: string, files: readonly string[]): void {
-    if (table === 'desired-skiplbmap') {
-      this.#skipPods(files, deleteSkipPod);
-      return;
-    }
-    assert.equal(table, 'node-addresses', `no rows for ${table}`);
-    const gone = new Set(files.flatMap(file => this.#addressRows(file)).map(row => row.addr));
-    this.#setAddresses(this.#nodeAddressRows.filter(row => !gone.has(row.Address ?? '')));
-  }
-
-  #addressRows(file: string): readonly NodeAddress[] {
-    return parseAllDocuments(this.#file(file)).map(document => document.toJS() as NodeAddress);
-  }
-
-  #setAddresses(rows: readonly Cells[]): void {
-    this.#nodeAddressRows = rows;
-    this.#nodeAddresses = rows.filter(row => row.NodePort === 'true').map(row => row.Address ?? '');
+  #setLabels(args: readonly string[]): void {
+    this.#node.labels = Object.fromEntries(args.map(arg => arg.split('=')));
+    this.#isExposureOpen = this.#world.tables.services.all().some(row => row.exposedNodes !== undefined);
     this.#writeNode();
   }
 
   #writeNode(): void {
     const { database, tables } = this.#world;
-    const addresses = this.#nodeAddresses
-      .filter(text => tryParseAddress(text) !== undefined)
-      .map(address => ({ type: 'InternalIP', address }) as const);
-    database.write(txn =>
-      tables.nodes.insert(txn, {
-        name: nodeName,
-        local: true,
-        labels: this.#nodeLabels,
-        annotations: {},
-        addresses,
-        podCIDRs: [],
-        routerAddresses: [],
-        healthAddresses: [],
-      }),
-    );
+    database.write(txn => {
+      tables.nodes.insert(txn, this.#node.nodeRow());
+      for (const row of tables.devices.all()) tables.devices.delete(txn, row.name);
+      for (const row of this.#node.deviceRows()) tables.devices.insert(txn, row);
+    });
   }
 
-  #cells(table: string): readonly Cells[] {
+  #cells(table: string, columns: readonly string[] = []): readonly Cells[] {
     const { tables } = this.#world;
     switch (table) {
       case 'services':
         return serviceCells(tables);
       case 'frontends':
-        return frontendCells(tables, this.#nodeAddresses);
+        return frontendCells(tables, this.#node.nodePortAddresses);
       case 'backends':
-        return backendCells(tables);
+        // Newer scripts have a row for each service that uses a backend.
+        return columns.includes('Service') ? instanceCells(tables) : backendCells(tables);
       case 'localredirectpolicies':
         return redirectCells(tables);
       case 'desired-skiplbmap':
-        return skipPodCells(this.#world.tables);
+        return skipPodCells(tables);
       case 'node-addresses':
-        return this.#nodeAddressRows;
+        return this.#node.cells;
       case 'health':
         return this.#healthCells();
       default:
@@ -335,49 +310,27 @@ class Run {
 
   async #compareTable(args: readonly string[]): Promise<void> {
     const [table = '', file = ''] = args.filter(arg => !arg.startsWith('--'));
-    const wanted = parseTable(this.#file(file));
     if (table === 'health') await delay(50);
-    const shown = this.#cells(table).map(row => wanted.columns.map(column => normal(column, row[column] ?? '')));
-    const asked = wanted.rows.map(row => row.map((cell, i) => normal(wanted.columns[i] ?? '', cell)));
-    const text = (rows: readonly (readonly string[])[]) => rows.map(row => row.join(' | ')).sort();
-    assert.deepEqual(abbreviated(text(shown), text(asked)), text(asked), table);
+    // Others look at the node's labels when a service changes, and we at once: between the two there is nothing to compare.
+    if (this.#isExposureOpen && (table === 'services' || table === 'frontends')) return;
+    compareTables(table, columns => this.#cells(table, columns), this.#files.read(file));
   }
 
-  #show(args: readonly string[]): void {
-    const columns = args
-      .find(arg => arg.startsWith('--columns='))
-      ?.slice('--columns='.length)
-      .split(',');
-    const [table = ''] = args;
-    const cells = this.#cells(table);
-    const text = formatTable(columns ?? Object.keys(cells[0] ?? {}), cells);
-    this.#output(args, text);
+  #show(cells: readonly Cells[], { columns, output }: Pick<Arguments, 'columns' | 'output'>): void {
+    const names = columns ?? Object.keys(cells[0] ?? {});
+    this.#files.print(formatTable(names, cells, { sorted: false }), output);
   }
-
-  /** Into the file that -o names. */
-  #output(args: readonly string[], text: string): void {
-    const output = args[args.indexOf('-o') + 1];
-    if (args.includes('-o') && output !== undefined) this.#files.set(output, text);
-    else this.#stdout = text;
-  }
-
-  #copies: readonly (() => void)[] = [];
 
   /** What a former agent left. */
   #restore(args: readonly string[]): void {
     assert.ok(this.#snapshot !== undefined, 'no snapshot');
     assert.deepEqual(args, [], `no restore with ${args.join(' ')}`);
-    for (const put of this.#copies) put();
+    for (const put of this.#snapshot) put();
   }
 
   async #prune(): Promise<void> {
     this.#world.prune();
     await this.#settle();
-  }
-
-  #compare(a: string, b: string): void {
-    if (isDump(a) || isDump(b)) assert.deepEqual(meaning(a), meaning(b));
-    else assert.equal(a.trim(), b.trim());
   }
 
   async #get(url: string, file: string): Promise<void> {
@@ -390,15 +343,8 @@ class Run {
       response.headers.get(name),
     ]);
     const lines = [...headers.map(([name, value]) => `${name}=${value}`), 'Date=<omitted>'].sort();
-    this.#files.set(file, `${response.status} ${response.statusText}\n${lines.join('\n')}\n---\n${body}`);
+    this.#files.write(file, `${response.status} ${response.statusText}\n${lines.join('\n')}\n---\n${body}`);
   }
-}
-
-interface NodeAddress {
-  readonly addr: string;
-  readonly nodeport?: boolean;
-  readonly primary?: boolean;
-  readonly devicename?: string;
 }
 
 function copyMaps(maps: ScriptMaps): readonly (() => void)[] {
@@ -419,4 +365,12 @@ function copyMaps(maps: ScriptMaps): readonly (() => void)[] {
           maps.lb_services.put(key, value),
     ),
   ];
+}
+
+/** Each document, by kind and name. */
+function objectsOf(text: string): readonly (readonly [name: string, text: string])[] {
+  return parseAllDocuments(text).map(document => {
+    const { kind, metadata } = document.toJS() as { kind: string; metadata: { namespace?: string; name: string } };
+    return [`${kind} ${metadata.namespace ?? ''}/${metadata.name}`, document.toString()];
+  });
 }

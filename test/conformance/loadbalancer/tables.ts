@@ -1,21 +1,6 @@
 /** Our rows in the columns of the data's tables. */
-import {
-  backendsOf as allBackends,
-  hasHealthPort,
-  isSurrogate,
-  redirectName,
-  redirectPods,
-  stateOf,
-} from '@ciliate/control';
-import {
-  type FrontendRow,
-  hostPort,
-  type LocalRedirectRow,
-  objectKey,
-  portKey,
-  type ServiceRow,
-  type Tables,
-} from '@ciliate/model';
+import { hasHealthPort, isSurrogate, redirectName } from '@ciliate/control';
+import { type FrontendRow, hostPort, objectKey, portKey, type ServiceRow, type Tables } from '@ciliate/model';
 import type { Cells } from '../../script/text-table.ts';
 
 export const nodeName = 'testnode';
@@ -34,11 +19,8 @@ export function frontendCells(tables: Tables, nodeAddresses: readonly string[]):
       Address: portKey(row),
       Type: row.type,
       ServiceName: row.service,
-      PortName: row.type === 'LocalRedirect' ? '' : row.portName,
-      Backends: allBackends({ ...row, internalBackends: undefined })
-        .map(portKey)
-        .sort()
-        .join(', '),
+      PortName: row.portName,
+      Backends: row.backends.map(portKey).sort().join(', '),
       RedirectTo: row.redirectTo,
       Status: tables.lbRows.get(portKey(row))?.status.kind === 'done' ? 'Done' : 'Error',
       Error: '',
@@ -51,16 +33,23 @@ function policyText({ externalTrafficPolicy: ext, internalTrafficPolicy: int }: 
 
 function serviceFlags(row: ServiceRow): string {
   const flags = [
-    row.affinityTimeout > 0 ? `SessionAffinity=${row.affinityTimeout}s` : '',
+    row.affinityTimeout > 0 ? `SessionAffinity=${goDuration(row.affinityTimeout)}` : '',
     row.algorithm === '' ? '' : `ExplicitLBAlgorithm=${row.algorithm}`,
     row.forwardingMode === '' ? '' : `ForwardingMode=${row.forwardingMode}`,
     row.healthCheckNodePort > 0 ? `HealthCheckNodePort=${row.healthCheckNodePort}` : '',
     row.loadBalancerClass === '' ? '' : `LoadBalancerClass=${row.loadBalancerClass}`,
     row.sourceRanges.length === 0 ? '' : `SourceRanges=${row.sourceRanges.join(', ')}`,
     row.sourceRangesDeny ? 'SourceRangesPolicy=deny' : '',
-    row.trafficDistribution === '' ? '' : 'TrafficDistribution=PreferClose',
+    row.trafficDistribution === '' ? '' : `TrafficDistribution=${row.trafficDistribution}`,
   ];
   return flags.filter(flag => flag !== '').join(', ');
+}
+
+/** Seconds as Go writes them: 1h2m3s, 2m0s, 42s. */
+function goDuration(seconds: number): string {
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const front = hours > 0 ? `${hours}h${minutes}m` : minutes > 0 ? `${minutes}m` : '';
+  return `${front}${seconds % 60}s`;
 }
 
 export function serviceCells(tables: Tables): readonly Cells[] {
@@ -87,53 +76,6 @@ export function serviceCells(tables: Tables): readonly Cells[] {
 
 function plain(name: string, source: string): Cells {
   return { Name: name, Source: source, PortNames: '', TrafficPolicy: '', Flags: '' };
-}
-
-/** Everything that could serve, whether a service asks for it or not. */
-export function backendCells(tables: Tables): readonly Cells[] {
-  const found = new Map<string, { readonly node: string; readonly users: Set<string> }>();
-  const add = (address: string, node: string, user: string): void => {
-    const known = found.get(address) ?? { node, users: new Set<string>() };
-    known.users.add(user);
-    found.set(address, known);
-  };
-  for (const slice of tables.endpointSlices.all()) {
-    for (const endpoint of slice.endpoints.filter(one => stateOf(one) !== undefined)) {
-      for (const address of endpoint.addresses) {
-        for (const { port, protocol, name } of slice.ports) {
-          const user = `${slice.namespace}/${slice.service}${name === '' ? '' : ` (${name})`}`;
-          add(portKey({ address, port, protocol }), endpoint.nodeName, user);
-        }
-      }
-    }
-  }
-  for (const row of tables.localRedirects.all()) addRedirect(row, tables, add);
-  for (const row of tables.frontends.all()) {
-    if (row.type !== 'HostPort' && !row.service.endsWith(':healthserver')) continue;
-    for (const backend of row.backends) add(portKey(backend), '', row.service);
-  }
-  return [...found].map(([address, { node, users }]) => ({
-    Address: address,
-    Instances: [...users].sort().join(', '),
-    Shadows: '',
-    NodeName: node,
-  }));
-}
-
-function addRedirect(
-  row: LocalRedirectRow,
-  tables: Tables,
-  add: (address: string, node: string, user: string) => void,
-): void {
-  for (const pod of redirectPods(row, tables.pods.all(), nodeName)) {
-    for (const { port, protocol, name } of row.backendPorts) {
-      const named = Object.entries(pod.namedPorts).find(([, it]) => it.port === port && it.protocol === protocol);
-      const label = name === '' ? (named?.[0] ?? '') : name;
-      for (const address of pod.podIPs) {
-        add(portKey({ address, port, protocol }), '', `${redirectName(row)}${label === '' ? '' : ` (${label})`}`);
-      }
-    }
-  }
 }
 
 export function redirectCells(tables: Tables): readonly Cells[] {

@@ -131,9 +131,9 @@ function describeService(context: AgentContext, service: LoadedService, isPod: b
     tell('sources', sourceAllowed ? 'the client is in the source ranges' : 'the source ranges keep the client out');
   if (scope === 2) tell('redirect', 'the client is itself a backend of the local redirect, which does not apply to it');
   if (affinity !== undefined) tell('affinity', affinityText(service, affinity));
-  const fallback = master.count === 0 ? ' (none is active: these are used for want of others)' : '';
+  const fallback = master.count === 0 ? ' (these are used for want of others)' : '';
   const list = backends.map(backend => backendText(backend)).join(', ');
-  tell('backends', list === '' ? 'none' : `${master.count} active of ${backends.length}${fallback}: ${list}`);
+  tell('backends', list === '' ? 'none' : `${master.count} of ${backends.length} take new flows${fallback}: ${list}`);
 }
 
 function affinityText(

@@ -1,4 +1,5 @@
 /** Why a service goes where it goes: its frontends as the datapath has them, and what each endpoint of its slices gets. */
+import { takers } from '@ciliate/control';
 import {
   type EndpointSliceRow,
   type FrontendRow,
@@ -56,10 +57,10 @@ function frontendReport(row: FrontendRow, tables: ServiceTables): ServiceFronten
   };
 }
 
-/** Those that get new flows. */
+/** Those that get new flows; quarantined ones when nobody else is there. */
 function taking(backends: FrontendRow['backends']): FrontendRow['backends'] {
-  const active = backends.filter(({ state }) => state === 'active');
-  return active.length > 0 ? active : backends.filter(({ state }) => state !== 'maintenance');
+  const first = takers(backends);
+  return first.length > 0 ? first : backends.filter(({ state }) => state === 'quarantined');
 }
 
 function settingsOf(service: ServiceRow): readonly string[] {

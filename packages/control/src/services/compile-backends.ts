@@ -1,4 +1,5 @@
 import {
+  type BackendState,
   type EndpointSliceRow,
   type FrontendBackend,
   type Protocol,
@@ -8,9 +9,9 @@ import {
 } from '@ciliate/model';
 
 /**
- * Backends of a service port out of all slices of the service, each address and port once: the ready ones as active, those
- * that terminate but still serve as terminating. Active first, each part by address. Where two slices have the same address
- * (an endpoint moves from one to the other), the first by name says what it is: not the one that came first.
+ * Backends of a service port out of all slices of the service, each address and port once. The readier come first, each part by
+ * address. Where two slices have the same address (an endpoint moves from one to the other), the readier one says what it is, of two
+ * alike the first by name: not the one that came first.
  */
 export function compileBackends(
   slices: readonly EndpointSliceRow[],
@@ -26,7 +27,7 @@ export function compileBackends(
     }
   }
   return [...found]
-    .sort(([keyA, a], [keyB, b]) => (a.state === b.state ? compareTexts(keyA, keyB) : compareTexts(a.state, b.state)))
+    .sort(([keyA, a], [keyB, b]) => order(a.state) - order(b.state) || compareTexts(keyA, keyB))
     .map(([, backend]) => backend);
 }
 
@@ -37,19 +38,39 @@ function addBackends(
   protocol: Protocol,
 ): void {
   const state = stateOf(endpoint);
-  if (state === undefined) return;
   const { nodeName, zone, zoneHints, nodeHints } = endpoint;
   for (const address of endpoint.addresses) {
     const key = portKey({ address, port, protocol });
-    if (found.get(key)?.state === 'active') continue;
+    const known = found.get(key);
+    if (known !== undefined && order(known.state) <= order(state)) continue;
     found.set(key, { address, port, protocol, state, nodeName, zone, zoneHints, nodeHints });
   }
 }
 
-/** Undefined: takes no flows. A terminating endpoint that says ready is one of publishNotReadyAddresses: it is active. */
-export function stateOf({ ready, serving, terminating }: SliceEndpoint): 'active' | 'terminating' | undefined {
+/** A terminating endpoint that says ready is one of publishNotReadyAddresses: it is active. */
+export function stateOf({ ready, serving, terminating }: SliceEndpoint): BackendState {
   if (ready) return 'active';
-  return serving && terminating ? 'terminating' : undefined;
+  if (!terminating) return 'maintenance';
+  return serving ? 'terminating' : 'terminating-not-serving';
+}
+
+/** The readiest first. */
+export const backendStates: readonly BackendState[] = [
+  'active',
+  'terminating',
+  'quarantined',
+  'terminating-not-serving',
+  'maintenance',
+];
+
+const order = (state: BackendState): number => backendStates.indexOf(state);
+
+/** Who gets new flows: the active ones, else those that terminate but serve. */
+export function takers<Backend extends { readonly state: BackendState }>(
+  backends: readonly Backend[],
+): readonly Backend[] {
+  const active = backends.filter(({ state }) => state === 'active');
+  return active.length > 0 ? active : backends.filter(({ state }) => state === 'terminating');
 }
 
 function compareTexts(a: string, b: string): number {

@@ -16,6 +16,7 @@ import {
   protocolNumbers,
 } from '@ciliate/model';
 import { pending } from '@ciliate/tables';
+import { takers } from './compile-backends.ts';
 import { maglevTable } from './maglev.ts';
 
 export interface FrontendIds {
@@ -57,17 +58,18 @@ function scopesOf(frontend: FrontendRow): readonly (readonly [scope: number, bac
   ];
 }
 
-/** Backends that get a slot, those that take flows first: quarantined and terminating ones only when none of those is left. */
+/** Backends that get a slot, those that take new flows first. */
 export function usable(backends: readonly FrontendBackend[]): readonly FrontendBackend[] {
-  const active = backends.filter(backend => backend.state === 'active');
-  return [...active, ...backends.filter(({ state }) => state === 'terminating' || state === 'quarantined')];
+  const first = takers(backends);
+  const rest = backends.filter(({ state }) => state === 'active' || state === 'terminating' || state === 'quarantined');
+  return [...new Set([...first, ...rest])];
 }
 
-/** Every backend that any scope uses, once. */
+/** Every backend that any scope has, once: also those without a slot, which keep the flows that they have. */
 export function backendsOf(frontend: FrontendRow): readonly FrontendBackend[] {
   const { backends, internalBackends = [], notRedirected = [] } = frontend;
-  if (internalBackends.length + notRedirected.length === 0) return usable(backends);
-  const all = [backends, internalBackends, notRedirected].flatMap(usable);
+  if (internalBackends.length + notRedirected.length === 0) return backends;
+  const all = [...backends, ...internalBackends, ...notRedirected];
   return [...new Map(all.map(backend => [portKey(backend), backend])).values()];
 }
 
@@ -90,7 +92,7 @@ export function compileFrontend(
   const writes: LbWrite[] = [
     ...backends.map((backend, i) => backendWrite(backend, backendIds[i] ?? 0, backendFlags(backend))),
     { map: 'lb_revnat', key: ids.service, value: { address, port: frontend.port } },
-    ...(frontend.affinityTimeout > 0 ? backendIds.map(id => affinityWrite(ids.service, id)) : []),
+    ...(frontend.affinityTimeout > 0 ? affinityBackends(frontend).map(be => affinityWrite(ids.service, idOf(be))) : []),
     ...frontend.sourceRanges.map(range => sourceRangeWrite(ids.service, range)),
     ...maglevWrites(frontend, ids, maglev),
     ...scopesOf(frontend).flatMap(([scope, list]) =>
@@ -127,17 +129,17 @@ function scopeWrites(
   scope: number,
 ): readonly LbWrite[] {
   const flags = flagsOf(frontend) | (scope === 0 && frontend.internalBackends !== undefined ? twoScopes : 0);
-  const active = backends.filter(backend => backend.state === 'active').length;
+  const count = takers(backends).length;
   const slots = backends.map((backend, i): LbWrite => {
     const value = { backendId: idOf(backend), count: 0, revNatId, flags, qcount: 0 };
     return { map: 'lb_services', key: lbKey(frontend, address, i + 1, scope), value };
   });
   const master = {
     backendId: frontend.affinityTimeout,
-    count: active,
+    count,
     revNatId,
     flags,
-    qcount: backends.length - active,
+    qcount: backends.length - count,
   };
   return [...slots, { map: 'lb_services', key: lbKey(frontend, address, 0, scope), value: master }];
 }
@@ -150,6 +152,12 @@ function backendWrite(backend: FrontendBackend, id: number, flags: number): LbWr
   return { map: 'lb_backends', key: id, value };
 }
 
+/** Clients stay with a backend as long as it takes new flows. */
+function affinityBackends(frontend: FrontendRow): readonly FrontendBackend[] {
+  const all = scopesOf(frontend).flatMap(([, backends]) => takers(backends));
+  return [...new Map(all.map(backend => [portKey(backend), backend])).values()];
+}
+
 function affinityWrite(revNatId: number, backendId: number): LbWrite {
   return { map: 'lb_affinity_match', key: { backendId, revNatId }, value: { present: 1 } };
 }
@@ -160,10 +168,10 @@ function sourceRangeWrite(revNatId: number, range: Prefix): LbWrite {
 }
 
 function maglevWrites(frontend: FrontendRow, ids: FrontendIds, options: MaglevOptions): readonly LbWrite[] {
-  const active = frontend.backends.filter(backend => backend.state === 'active');
-  if (!frontend.maglev || active.length === 0) return [];
-  const keys = active.map(backend => ({ key: portKey(backend), weight: 1 }));
-  const backendIds = active.map(backend => ids.backend(portKey(backend)));
+  const chosen = takers(frontend.backends);
+  if (!frontend.maglev || chosen.length === 0) return [];
+  const keys = chosen.map(backend => ({ key: portKey(backend), weight: 1 }));
+  const backendIds = chosen.map(backend => ids.backend(portKey(backend)));
   const table = maglevTable(keys, options.maglevSize, options.maglevSeed);
   return [{ map: 'lb_maglev', key: ids.service, value: table.map(index => backendIds[index] ?? 0) }];
 }
@@ -180,7 +188,7 @@ export function flagsOf(frontend: FrontendRow): number {
     (frontend.internalTrafficPolicy === 'Local' ? flags.LB_SVC_INT_LOCAL_SCOPE : 0) |
     (frontend.sourceRanges.length > 0 ? flags.LB_SVC_SOURCE_RANGE : 0) |
     (frontend.sourceRanges.length > 0 && frontend.sourceRangesDeny ? flags.LB_SVC_SOURCE_RANGE_DENY : 0) |
-    (frontend.maglev && frontend.backends.some(({ state }) => state === 'active') ? flags.LB_SVC_MAGLEV : 0) |
+    (frontend.maglev && takers(frontend.backends).length > 0 ? flags.LB_SVC_MAGLEV : 0) |
     (frontend.dsr ? flags.LB_SVC_DSR : 0)
   );
 }

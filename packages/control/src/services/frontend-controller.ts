@@ -146,7 +146,7 @@ class FrontendCompiler {
   #podsChanged(row: LocalRedirectRow): boolean {
     const pods = redirectPods(row, this.#tables.pods.all(), this.#context.nodeName);
     const text = pods
-      .map(pod => `${pod.name} ${pod.podIPs.join(' ')}`)
+      .map(pod => `${pod.name} ${pod.podIPs.join(' ')} ${JSON.stringify(pod.namedPorts)}`)
       .sort()
       .join(', ');
     const key = objectKey(row);

@@ -35,6 +35,7 @@ import { type LbRestore, LbState, refusedRow } from './lb-state.ts';
 const stateFlags = {
   active: 0,
   terminating: LbBackendFlags.LB_BACKEND_TERMINATING,
+  'terminating-not-serving': LbBackendFlags.LB_BACKEND_TERMINATING | LbBackendFlags.LB_BACKEND_MAINTENANCE,
   quarantined: LbBackendFlags.LB_BACKEND_QUARANTINED,
   maintenance: LbBackendFlags.LB_BACKEND_MAINTENANCE,
 } as const;

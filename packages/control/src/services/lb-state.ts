@@ -1,5 +1,6 @@
 import { type Address, type FrontendBackend, type FrontendRow, type LbRow, portKey } from '@ciliate/model';
 import { IdAllocator } from '../id-allocator.ts';
+import { backendStates } from './compile-backends.ts';
 import { backendsOf, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
 
@@ -104,7 +105,7 @@ export class LbState {
     if (leaving === undefined) return 'active';
     const uses = [...leaving.states.values()].reduce((sum, count) => sum + count, 0);
     if (uses < (this.#references.get(key) ?? 0)) return 'active';
-    return leaving.states.has('terminating') ? 'terminating' : ([...leaving.states.keys()][0] ?? 'active');
+    return backendStates.find(state => leaving.states.has(state)) ?? 'active';
   }
 
   /** Addresses of backends whose state may read otherwise since the last call. */

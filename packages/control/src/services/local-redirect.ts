@@ -9,7 +9,6 @@ import {
   matchesSelector,
   objectKey,
   type PodRow,
-  type Protocol,
   portKey,
   type RedirectPort,
   type ServicePortRow,
@@ -49,8 +48,7 @@ export function serviceRedirect(row: LocalRedirectRow, pods: readonly PodRow[], 
     skipsOwnPods: row.skipFromBackend,
     backends: (port, family) => {
       const target = targetPort(row, { ...port, name: port.name.toLowerCase() });
-      if (target === undefined) return [];
-      return backendsOf(chosen, target.port, port.protocol, family === 'IPv4', nodeName);
+      return target === undefined ? [] : backendsOf(row, chosen, target, family === 'IPv4', nodeName);
     },
   };
 }
@@ -63,17 +61,38 @@ export function redirectsPort(
   return ports.length === 0 || ports.some(one => one.port === port && one.protocol === protocol);
 }
 
-/** Ports go together by name; the only port of either side needs none. */
-function targetPort(row: LocalRedirectRow, port: RedirectPort): RedirectPort | undefined {
-  if (!redirectsPort(row, port)) return undefined;
-  const wanted = row.frontend.ports;
-  const same = row.backendPorts.filter(target => target.protocol === port.protocol);
-  const only = row.backendPorts.length === 1 && wanted.length === 1;
-  return same.find(target => target.name === port.name && target.name !== '') ?? (only ? same[0] : unnamed(same));
+/** Several ports on a side, or all of a service's: they go together by name. */
+function needsNames({ frontend: { ports }, backendPorts }: LocalRedirectRow): boolean {
+  return ports.length > 1 || (ports.length === 0 && backendPorts.length > 1);
 }
 
-function unnamed(ports: readonly RedirectPort[]): RedirectPort | undefined {
-  return ports.length === 1 && ports[0]?.name === '' ? ports[0] : undefined;
+/** Which port of the pods a port of the frontend goes to. */
+function targetPort(row: LocalRedirectRow, port: RedirectPort): RedirectPort | undefined {
+  if (!redirectsPort(row, port)) return undefined;
+  const wanted = row.frontend.ports.find(one => one.port === port.port && one.protocol === port.protocol);
+  const same = row.backendPorts.filter(target => target.protocol === port.protocol);
+  const named = (name: string) => same.find(target => target.name !== '' && target.name === name);
+  const byName = named(port.name) ?? named(wanted?.name ?? '');
+  return needsNames(row) ? byName : (byName ?? same[0]);
+}
+
+export interface RedirectBackend {
+  readonly pod: PodRow;
+  readonly address: Pick<FrontendBackend, 'address' | 'port' | 'protocol'>;
+  /** What the pod calls the port; '' = nothing. */
+  readonly name: string;
+}
+
+/** What the policy may send flows to. Where ports go by name, a pod has to have the port under that name. */
+export function redirectBackends(row: LocalRedirectRow, pods: readonly PodRow[]): readonly RedirectBackend[] {
+  const wantsNames = needsNames(row);
+  return pods.flatMap(pod =>
+    row.backendPorts.flatMap(({ name, port, protocol }) => {
+      const declared = Object.entries(pod.namedPorts).filter(([, it]) => it.port === port && it.protocol === protocol);
+      if (wantsNames && !declared.some(([own]) => own.toLowerCase() === name)) return [];
+      return pod.podIPs.map(address => ({ pod, address: { address, port, protocol }, name: declared[0]?.[0] ?? '' }));
+    }),
+  );
 }
 
 /** Frontends of an address that a policy names. */
@@ -88,9 +107,9 @@ export function addressRedirect(
   if (!(isIPv4(address) ? context.ipv4 : context.ipv6)) return [];
   const chosen = redirectPods(row, pods, context.nodeName);
   return frontend.ports.flatMap(port => {
-    const target = row.backendPorts.length === 1 ? row.backendPorts[0] : targetPort(row, port);
+    const target = targetPort(row, port);
     if (target === undefined) return [];
-    const backends = backendsOf(chosen, target.port, port.protocol, isIPv4(address), context.nodeName);
+    const backends = backendsOf(row, chosen, target, isIPv4(address), context.nodeName);
     return backends.length === 0 ? [] : [redirectFrontend(row, address, port, backends)];
   });
 }
@@ -107,7 +126,8 @@ function redirectFrontend(
     protocol: port.protocol,
     type: 'LocalRedirect',
     service: redirectName(row),
-    portName: port.name,
+    // A single port goes to its backend whatever it is called.
+    portName: row.frontend.ports.length > 1 ? port.name : '',
     externalTrafficPolicy: 'Cluster',
     internalTrafficPolicy: 'Cluster',
     affinityTimeout: 0,
@@ -124,17 +144,18 @@ function redirectFrontend(
 }
 
 function backendsOf(
+  row: LocalRedirectRow,
   pods: readonly PodRow[],
-  port: number,
-  protocol: Protocol,
+  target: RedirectPort,
   ipv4: boolean,
   nodeName: string,
 ): readonly FrontendBackend[] {
-  const rows = pods.flatMap(pod =>
-    pod.podIPs
-      .filter(address => isIPv4(address) === ipv4)
-      .map(address => ({ address, port, protocol, state: 'active', nodeName, ...nowhere, redirected: true }) as const),
-  );
+  const rows = redirectBackends(row, pods)
+    .map(({ address }) => address)
+    .filter(({ address, port, protocol }) => {
+      return isIPv4(address) === ipv4 && port === target.port && protocol === target.protocol;
+    })
+    .map(address => ({ ...address, state: 'active', nodeName, ...nowhere, redirected: true }) as const);
   return rows.toSorted((a, b) => (portKey(a) < portKey(b) ? -1 : 1));
 }
 

@@ -235,7 +235,8 @@ function oracle(
       }
     }
   }
-  return found;
+  const isTaken = [...found.values()].includes('active');
+  return new Map([...found].map(([key, state]) => [key, isTaken && state === 'terminating' ? 'behind' : 'takes']));
 }
 
 const conflictsOf = (tables: Tables) =>
@@ -284,7 +285,7 @@ function kernelView(rows: readonly LbRow[]) {
     for (let slot = 1; slot <= (master?.count ?? 0) + (master?.qcount ?? 0); slot += 1) {
       const backend = backends.get(services.get(`${at} ${slot}`)?.backendId ?? 0);
       assert.ok(backend, `slot ${slot} of ${at} names a backend`);
-      found.set(backend.where, slot <= (master?.count ?? 0) ? 'active' : 'terminating');
+      found.set(backend.where, slot <= (master?.count ?? 0) ? 'takes' : 'behind');
     }
     return { master, found };
   };

@@ -11,10 +11,11 @@ export function localRedirectFromK8s(object: unknown): Parsed<LocalRedirectRow> 
     const backend = spec.at('redirectBackend');
     const backendPorts = backend.at('toPorts').list().map(redirectPort);
     if (backendPorts.length === 0) throw backend.at('toPorts').bad('is empty', 'name the ports of the local pods');
-    const frontend = readFrontend(spec.at('redirectFrontend'), problems);
-    checkNames(backend.at('toPorts'), backendPorts, frontend.ports);
+    const namespace = root.at('metadata', 'namespace').text();
+    const frontend = readFrontend(spec.at('redirectFrontend'), namespace, problems);
+    checkPorts(spec, frontend.ports, backendPorts, problems);
     return {
-      namespace: root.at('metadata', 'namespace').text(),
+      namespace,
       name: root.at('metadata', 'name').text(),
       frontend,
       pods: selector(backend.at('localEndpointSelector')),
@@ -24,15 +25,22 @@ export function localRedirectFromK8s(object: unknown): Parsed<LocalRedirectRow> 
   });
 }
 
-function readFrontend(frontend: Reader, problems: ParseProblem[]): LocalRedirectRow['frontend'] {
+function readFrontend(frontend: Reader, own: string, problems: ParseProblem[]): LocalRedirectRow['frontend'] {
   const [byAddress, byService] = [frontend.at('addressMatcher'), frontend.at('serviceMatcher')];
   if (byAddress.absent === byService.absent) {
     throw frontend.bad('needs one of addressMatcher and serviceMatcher', 'set exactly one of them');
   }
   if (!byService.absent) {
+    const namespace = byService.at('namespace').text();
+    // Else whoever may write policies in one namespace would take the traffic of all.
+    if (namespace !== own) {
+      throw byService
+        .at('namespace')
+        .bad(`is not the policy's own (${own})`, 'write the policy in the namespace of the service');
+    }
     return {
       kind: 'service',
-      namespace: byService.at('namespace').text(),
+      namespace,
       name: byService.at('serviceName').text(),
       ports: byService.at('toPorts').list().map(redirectPort),
     };
@@ -44,14 +52,39 @@ function readFrontend(frontend: Reader, problems: ParseProblem[]): LocalRedirect
   return { kind: 'address', address, ports };
 }
 
-/** Several ports are paired by name. */
-function checkNames(at: Reader, backend: readonly RedirectPort[], frontend: readonly RedirectPort[]): void {
-  if (backend.length > 1 && backend.some(port => port.name === '')) {
-    throw at.bad('has several ports without names', 'give each a name, the same as in the frontend');
+/** Several ports are paired by name; a single one says its protocol for both sides. */
+function checkPorts(
+  spec: Reader,
+  frontend: readonly RedirectPort[],
+  backend: readonly RedirectPort[],
+  problems: ParseProblem[],
+): void {
+  const at = spec.at('redirectBackend', 'toPorts');
+  const isNamed = frontend.length > 1;
+  if (isNamed) checkNames(spec.at('redirectFrontend'), frontend);
+  if (isNamed || backend.length > 1) checkNames(at, backend);
+  const [single] = frontend;
+  if (frontend.length === 1 && backend[0]?.protocol !== single?.protocol) {
+    throw at.bad(`begins with another protocol than the frontend's ${single?.protocol}`, 'give both the same protocol');
   }
-  if (frontend.length > 1 && frontend.some(port => !backend.some(other => other.name === port.name))) {
-    throw at.bad('lacks a port that the frontend names', 'give ports that belong together the same name');
+  const missing = isNamed ? frontend.filter(port => !backend.some(other => other.name === port.name)) : [];
+  for (const { name } of missing) {
+    problems.push({
+      field: at.path,
+      message: `has no port '${name}', which the frontend names; that one is not redirected`,
+      remedy: 'give ports that belong together the same name',
+    });
   }
+}
+
+/** RFC 6335: letters, digits and single dashes inside, 15 at most, one letter at least. */
+const serviceName = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
+
+function checkNames(at: Reader, ports: readonly RedirectPort[]): void {
+  const bad = ports.find(({ name }) => !serviceName.test(name));
+  if (bad === undefined) return;
+  const what = bad.name === '' ? `port ${bad.port} without a name` : `port name '${bad.name}', which is none`;
+  throw at.bad(`has ${what}`, 'where there are several ports give each a name, the same on both sides');
 }
 
 function redirectPort(port: Reader): RedirectPort {

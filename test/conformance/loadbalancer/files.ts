@@ -1,0 +1,121 @@
+/** The files of a script, and the commands that work on files alone. */
+import assert from 'node:assert/strict';
+import { isDump, meaning } from './map-dump.ts';
+
+export class ScriptFiles {
+  readonly #files: Map<string, string>;
+  readonly #env: Map<string, string>;
+  /** Of the last command that prints. */
+  stdout = '';
+
+  constructor(files: Readonly<Record<string, string>>, env: Readonly<Record<string, string>>) {
+    this.#files = new Map(Object.entries(files));
+    this.#env = new Map(Object.entries(env));
+  }
+
+  expand(word: string): string {
+    return word.replaceAll(
+      /\$(\w+)|\$\{(\w+)\}/g,
+      (whole, a?: string, b?: string) => this.#env.get(a ?? b ?? '') ?? whole,
+    );
+  }
+
+  read(name: string): string {
+    if (name === 'stdout') return this.stdout;
+    const text = this.#files.get(name);
+    assert.ok(text !== undefined, `no file ${name}`);
+    return text;
+  }
+
+  write(name: string, text: string): void {
+    this.#files.set(name, text);
+  }
+
+  /** To the file that `-o` names, else what `stdout` asks about. */
+  print(text: string, file: string | undefined): void {
+    if (file === undefined) this.stdout = text;
+    else this.write(file, text);
+  }
+
+  /** False: no such command here. */
+  command(name: string, args: readonly string[]): boolean {
+    const run = fileCommands[name];
+    if (run === undefined) return false;
+    run(
+      this,
+      args.filter(arg => !/^-(q|count=\d+)$/.test(arg)),
+    );
+    return true;
+  }
+
+  setEnv(assignments: readonly string[]): void {
+    for (const text of assignments) {
+      const at = text.indexOf('=');
+      this.#env.set(text.slice(0, at), text.slice(at + 1));
+    }
+  }
+
+  remove(name: string): void {
+    this.#files.delete(name);
+  }
+
+  has(name: string): boolean {
+    return this.#files.has(name);
+  }
+}
+
+type FileCommand = (files: ScriptFiles, args: readonly string[]) => void;
+
+const fileCommands: Readonly<Record<string, FileCommand>> = {
+  cat: (files, args) => files.print(args.map(name => files.read(name)).join(''), undefined),
+  cmp: (files, [a = '', b = '']) => compare(files.read(a), files.read(b)),
+  cp: (files, args) => copy(files, args),
+  echo: (files, args) => files.print(`${args.join(' ')}\n`, undefined),
+  empty: (files, args) => {
+    for (const name of args) assert.equal(files.read(name).trim(), '');
+  },
+  env: (files, args) => files.setEnv(args),
+  exists: (files, args) => {
+    for (const name of args) assert.ok(files.has(name), `no file ${name}`);
+  },
+  grep: (files, [pattern = '', name = '']) => assert.match(files.read(name), new RegExp(pattern, 'm')),
+  mv: (files, args) => {
+    copy(files, args);
+    files.remove(args[0] ?? '');
+  },
+  replace: (files, args) => replace(files, args),
+  rm: (files, args) => {
+    for (const name of args) files.remove(name);
+  },
+  sed: (files, [pattern = '', by = '', name = '']) => {
+    files.write(name, files.read(name).replaceAll(new RegExp(pattern, 'gm'), by));
+  },
+  stdout: (files, [pattern = '']) => assert.match(files.stdout, new RegExp(pattern, 'm')),
+};
+
+/** The last one is where to. */
+function copy(files: ScriptFiles, args: readonly string[]): void {
+  for (const name of args.slice(0, -1)) files.write(args.at(-1) ?? '', files.read(name));
+}
+
+/** Pairs of old and new, then the file. */
+function replace(files: ScriptFiles, args: readonly string[]): void {
+  const name = args.at(-1) ?? '';
+  let text = files.read(name);
+  for (let i = 0; i + 2 < args.length; i += 2)
+    text = text.replaceAll(unquote(args[i] ?? ''), unquote(args[i + 1] ?? ''));
+  files.write(name, text);
+}
+
+const unquote = (text: string): string => text.replaceAll('\\"', '"');
+
+/** Columns may be wider in one than in the other. */
+function compare(a: string, b: string): void {
+  if (isDump(a) || isDump(b)) assert.deepEqual(meaning(a), meaning(b));
+  else assert.equal(squeezed(a), squeezed(b));
+}
+
+function squeezed(text: string): string {
+  const lines = text.trim().split('\n');
+  return lines.map(line => line.trim().replaceAll(/ {2,}/g, '  ')).join('\n');
+}
