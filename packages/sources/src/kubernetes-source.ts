@@ -15,7 +15,9 @@ import {
   networkPolicyFromK8s,
   nodeFromK8s,
   type Parsed,
+  type PolicyKind,
   podFromK8s,
+  policyKey,
   serviceFromK8s,
   type Tables,
 } from '@ciliate/model';
@@ -26,7 +28,7 @@ import type { KubeApi } from './kube-client.ts';
 import { type KubeObject, objectKey } from './kube-object.ts';
 import { Reflector, type ReflectorHealth, type ReflectorOptions, type Sink } from './reflector.ts';
 import { resourcePaths } from './resources.ts';
-import { type SourceLog, TableSink } from './table-sink.ts';
+import { type SourceLog, TableSink, type TableSinkOptions } from './table-sink.ts';
 
 export interface KubernetesSourceOptions {
   readonly nodeName: string;
@@ -98,20 +100,21 @@ export class KubernetesSource {
       ),
       this.#table('networkpolicies', resourcePaths.networkPolicies, tables.policies, networkPolicyFromK8s, {
         optional: true,
+        key: keyOfPolicy('NetworkPolicy'),
       }),
       this.#table(
         'ciliumnetworkpolicies',
         resourcePaths.ciliumNetworkPolicies,
         tables.ciliumPolicies,
         ciliumNetworkPolicyFromK8s,
-        { optional: true },
+        { optional: true, key: keyOfPolicy('CiliumNetworkPolicy') },
       ),
       this.#table(
         'ciliumclusterwidenetworkpolicies',
         resourcePaths.ciliumClusterwideNetworkPolicies,
         tables.clusterwidePolicies,
         ciliumClusterwideNetworkPolicyFromK8s,
-        { optional: true },
+        { optional: true, key: keyOfPolicy('CiliumClusterwideNetworkPolicy') },
       ),
       this.#table(
         'ciliumlocalredirectpolicies',
@@ -125,6 +128,7 @@ export class KubernetesSource {
       }),
       this.#table('ciliumidentities', resourcePaths.ciliumIdentities, tables.identities, ciliumIdentityFromK8s, {
         optional: true,
+        foreign: row => row.reserved,
       }),
     ];
   }
@@ -146,7 +150,7 @@ export class KubernetesSource {
     path: string,
     table: RWTable<Row, Index>,
     parse: (object: KubeObject) => Parsed<Row> | undefined,
-    more: Partial<ReflectorOptions> = {},
+    { key, foreign, ...more }: Partial<ReflectorOptions> & Pick<TableSinkOptions<Row>, 'key' | 'foreign'> = {},
   ): Reflector {
     const { db, log } = this.#modules;
     const sink = new TableSink(
@@ -156,6 +160,8 @@ export class KubernetesSource {
           const parsed = parse(object);
           return parsed === undefined ? undefined : this.#rowOf(name, object, parsed);
         },
+        ...(key === undefined ? {} : { key }),
+        ...(foreign === undefined ? {} : { foreign }),
       },
       { db, table, log },
     );
@@ -166,18 +172,14 @@ export class KubernetesSource {
     return new Reflector(options, { api: this.#modules.api, sink, log: this.#modules.log });
   }
 
-  #nodeSinks({ nodeName, podCIDRsFrom, completeNode }: KubernetesSourceOptions): JoinedSinks<NodeRow, 'address'> {
+  #nodeSinks({ nodeName, podCIDRsFrom, completeNode }: KubernetesSourceOptions) {
     const { db, log, tables } = this.#modules;
-    return new JoinedSinks<NodeRow, 'address'>(
+    return new JoinedSinks<NodeRow, CiliumNodeRow, NodeRow, 'address'>(
       {
-        names: ['nodes', 'ciliumnodes'],
+        first: { name: 'nodes', parse: object => this.#rowOf('nodes', object, nodeFromK8s(object, nodeName)) },
+        second: { name: 'ciliumnodes', parse: object => this.#rowOf('ciliumnodes', object, ciliumNodeFromK8s(object)) },
         join: (node, ciliumNode) => {
-          const first = node === undefined ? undefined : this.#rowOf('nodes', node, nodeFromK8s(node, nodeName));
-          const second: CiliumNodeRow | undefined =
-            ciliumNode === undefined
-              ? undefined
-              : this.#rowOf('ciliumnodes', ciliumNode, ciliumNodeFromK8s(ciliumNode));
-          const row = mergeNode(first, second, nodeName, podCIDRsFrom);
+          const row = mergeNode(node, ciliumNode, nodeName, podCIDRsFrom);
           return row === undefined || completeNode === undefined ? row : completeNode(row);
         },
       },
@@ -202,6 +204,14 @@ export class KubernetesSource {
     return parsed.row;
   }
 }
+
+/** As policyKey of the row that the object makes. */
+const keyOfPolicy =
+  (kind: PolicyKind) =>
+  ({ metadata }: KubeObject): string => {
+    const namespace = kind === 'CiliumClusterwideNetworkPolicy' ? '' : (metadata?.namespace ?? 'default');
+    return policyKey({ kind, namespace, name: metadata?.name ?? '' });
+  };
 
 function unlessForeign<Row>(
   parse: (object: KubeObject) => Parsed<Row>,

@@ -14,8 +14,22 @@ import { isOlderVersion } from './resource-version.ts';
 export interface Sink {
   /** The whole truth: what is not in it is gone. The first call also reports the initializer. */
   replace(objects: readonly KubeObject[]): void;
+  /** In place of replace, for sinks that keep less than the objects: those of a long list would need more than all else. */
+  pages?(): Pages;
   apply(object: KubeObject): void;
   remove(object: KubeObject): void;
+}
+
+/** A list that comes in pages. One that never ends changes nothing. */
+export interface Pages {
+  add(objects: readonly KubeObject[]): void;
+  /** What was added is the whole truth, as of Sink.replace. */
+  end(): void;
+}
+
+function collect(sink: Sink): Pages {
+  const objects: KubeObject[] = [];
+  return { add: page => void objects.push(...page), end: () => sink.replace(objects) };
 }
 
 export interface ReflectorOptions {
@@ -112,17 +126,18 @@ export class Reflector {
   }
 
   async #list(signal: AbortSignal): Promise<void> {
-    const objects: KubeObject[] = [];
+    const { sink } = this.#modules;
+    const pages = sink.pages?.() ?? collect(sink);
     let version: string | undefined;
     let next: string | undefined;
     do {
       const page: KubeObject = await this.#page(this.#options.pageSize ?? 500, next, signal);
       const items = page.items;
-      if (Array.isArray(items)) objects.push(...(items as readonly KubeObject[]));
+      if (Array.isArray(items)) pages.add(items as readonly KubeObject[]);
       version = page.metadata?.resourceVersion;
       next = page.metadata?.continue;
     } while (next !== undefined && next !== '');
-    this.#modules.sink.replace(objects);
+    pages.end();
     this.#version = version ?? '0';
     this.#succeeded({ synced: true, lists: this.#health.lists + 1 });
   }

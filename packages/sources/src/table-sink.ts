@@ -1,17 +1,34 @@
 /** Objects of one resource → rows of one table. */
-import { isDeepStrictEqual } from 'node:util';
-import type { Database, RWTable, WriteTxn } from '@ciliate/tables';
+import { type Database, deepEqual, type RWTable, type WriteTxn } from '@ciliate/tables';
 import { type KubeObject, objectKey } from './kube-object.ts';
-import type { Sink } from './reflector.ts';
+import type { Pages, Sink } from './reflector.ts';
 
 export type SourceLog = (message: string, data: Readonly<Record<string, unknown>>) => void;
+
+export function logSkipped(log: SourceLog, source: string, object: string, error: unknown): void {
+  const why = error instanceof Error ? error.message : String(error);
+  log('object is not valid, skipped', { source, object, error: why });
+}
 
 export interface TableSinkOptions<Row> {
   /** Name of the initializer. */
   readonly name: string;
   /** Undefined: this object is none of our business. Throws for an object that is not valid. */
   readonly parse: (object: KubeObject) => Row | undefined;
+  /** Key of the row that an object makes. Default: the object's own, 'namespace/name'. */
+  readonly key?: (object: KubeObject) => string;
+  /** True for rows that somebody else has put into the table: a list takes them not away. */
+  readonly foreign?: (row: Row) => boolean;
 }
+
+export interface TableSinkModules<Row, Index extends string> {
+  readonly db: Database;
+  readonly table: RWTable<Row, Index>;
+  readonly log: SourceLog;
+}
+
+/** What an object came to. `kept`: it is not valid, and the row of its last valid version stays. */
+type Outcome<Row> = { readonly row: Row } | 'none' | 'kept';
 
 /**
  * Keeps a table equal to what the API server has. An object that does not parse is logged and skipped, and the row of
@@ -19,86 +36,74 @@ export interface TableSinkOptions<Row> {
  */
 export class TableSink<Row, Index extends string = string> implements Sink {
   readonly #options: TableSinkOptions<Row>;
-  readonly #db: Database;
-  readonly #table: RWTable<Row, Index>;
-  readonly #log: SourceLog;
-  /** Object key → row key: what this source has put there. */
-  readonly #owned = new Map<string, string>();
+  readonly #modules: TableSinkModules<Row, Index>;
+  readonly #keyOf: (object: KubeObject) => string;
   #report: ((txn: WriteTxn) => void) | undefined;
 
-  constructor(options: TableSinkOptions<Row>, modules: { db: Database; table: RWTable<Row, Index>; log: SourceLog }) {
+  constructor(options: TableSinkOptions<Row>, modules: TableSinkModules<Row, Index>) {
     this.#options = options;
-    this.#db = modules.db;
-    this.#table = modules.table;
-    this.#log = modules.log;
+    this.#modules = modules;
+    this.#keyOf = options.key ?? objectKey;
     this.#report = modules.table.registerInitializer(options.name);
   }
 
   replace(objects: readonly KubeObject[]): void {
-    this.#db.write(txn => {
-      const gone = new Set(this.#owned.keys());
-      for (const object of objects) {
-        gone.delete(objectKey(object));
-        this.#put(txn, object);
+    const pages = this.pages();
+    pages.add(objects);
+    pages.end();
+  }
+
+  /** Keeps the rows of the pages, not their objects. */
+  pages(): Pages {
+    const found = new Map<string, Row | undefined>();
+    const add = (object: KubeObject): void => {
+      const outcome = this.#parse(object);
+      if (outcome !== 'none') found.set(this.#keyOf(object), outcome === 'kept' ? undefined : outcome.row);
+    };
+    return { add: objects => objects.forEach(add), end: () => this.#replace(found) };
+  }
+
+  apply(object: KubeObject): void {
+    const outcome = this.#parse(object);
+    if (outcome === 'kept') return;
+    const { db, table } = this.#modules;
+    db.write(txn => {
+      if (outcome === 'none') table.delete(txn, this.#keyOf(object));
+      else this.#put(txn, this.#keyOf(object), outcome.row);
+    });
+  }
+
+  remove(object: KubeObject): void {
+    const { db, table } = this.#modules;
+    db.write(txn => void table.delete(txn, this.#keyOf(object)));
+  }
+
+  #replace(found: ReadonlyMap<string, Row | undefined>): void {
+    const { db, table } = this.#modules;
+    const { foreign } = this.#options;
+    db.write(txn => {
+      for (const row of table.all()) {
+        const key = table.spec.key(row);
+        if (!found.has(key) && foreign?.(row) !== true) table.delete(txn, key);
       }
-      for (const key of gone) this.#drop(txn, key);
+      for (const [key, row] of found) if (row !== undefined) this.#put(txn, key, row);
       this.#report?.(txn);
     });
     this.#report = undefined;
   }
 
-  apply(object: KubeObject): void {
-    this.#db.write(txn => this.#put(txn, object));
-  }
-
-  remove(object: KubeObject): void {
-    this.#db.write(txn => this.#drop(txn, objectKey(object)));
-  }
-
-  #put(txn: WriteTxn, object: KubeObject): void {
-    const key = objectKey(object);
-    let row: Row | undefined;
+  #parse(object: KubeObject): Outcome<Row> {
     try {
-      row = this.#options.parse(object);
+      const row = this.#options.parse(object);
+      return row === undefined ? 'none' : { row };
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      this.#log('object is not valid, skipped', { source: this.#options.name, object: key, error: why });
-      return;
+      logSkipped(this.#modules.log, this.#options.name, objectKey(object), error);
+      return 'kept';
     }
-    if (row === undefined) {
-      this.#drop(txn, key);
-      return;
-    }
-    const rowKey = this.#table.spec.key(row);
-    this.#owned.set(key, rowKey);
-    if (!isDeepStrictEqual(this.#table.get(rowKey), row)) this.#table.insert(txn, row);
   }
 
-  #drop(txn: WriteTxn, key: string): void {
-    const rowKey = this.#owned.get(key);
-    if (rowKey === undefined) return;
-    this.#owned.delete(key);
-    this.#table.delete(txn, rowKey);
-  }
-}
-
-/** Several sinks of one reflector, in order. */
-export class FanOut implements Sink {
-  readonly #sinks: readonly Sink[];
-
-  constructor(...sinks: readonly Sink[]) {
-    this.#sinks = sinks;
-  }
-
-  replace(objects: readonly KubeObject[]): void {
-    for (const sink of this.#sinks) sink.replace(objects);
-  }
-
-  apply(object: KubeObject): void {
-    for (const sink of this.#sinks) sink.apply(object);
-  }
-
-  remove(object: KubeObject): void {
-    for (const sink of this.#sinks) sink.remove(object);
+  #put(txn: WriteTxn, key: string, row: Row): void {
+    const { table } = this.#modules;
+    if (!deepEqual(table.get(key), row)) table.insert(txn, row);
   }
 }

@@ -7,8 +7,6 @@ export interface Node<Row> {
   row: Row;
   deleted: boolean;
   revision: number;
-  /** Values per index, in the order of the spec. */
-  indexKeys: readonly (readonly string[])[];
   previous: Node<Row> | undefined;
   next: Node<Row> | undefined;
 }

@@ -39,8 +39,8 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
   readonly #modules: ReconcilerModules<Row, Index>;
   readonly #ready = new Map<string, Work<Row>>();
   readonly #retries = new RetryQueue<Row>();
-  /** Rows that this reconciler wrote: their change is no work. */
-  readonly #own = new WeakSet<object>();
+  /** Rows that this reconciler wrote since it last read the table: their change is no work. */
+  readonly #own = new Set<Row>();
   readonly #settledWaiters = new Set<() => void>();
   #cursor: ChangeCursor<Row> | undefined;
   #unsubscribe: (() => void) | undefined;
@@ -146,6 +146,7 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
       this.#ready.delete(key);
       this.#ready.set(key, { key, row, deleted, attempts: 0 });
     }
+    this.#own.clear();
     for (const work of this.#retries.takeDue(this.#modules.clock.now())) this.#ready.set(work.key, work);
   }
 
@@ -205,28 +206,29 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
 
   #record(part: readonly Work<Row>[], deleted: boolean, outcomes: readonly Outcome[]): void {
     const now = this.#modules.clock.now();
+    const rows = deleted ? part.map(work => work.row) : this.#writeStatus(part, outcomes, now);
     part.forEach((work, i) => {
       const error = outcomes[i];
-      if (error !== undefined) this.#failed(work, error, now);
+      if (error !== undefined) this.#failed({ ...work, row: rows[i] ?? work.row }, error, now);
     });
     if (outcomes.some(outcome => outcome === undefined)) this.#succeeded(now);
-    if (!deleted) this.#writeStatus(part, outcomes, now);
   }
 
-  #writeStatus(part: readonly Work<Row>[], outcomes: readonly Outcome[], now: number): void {
+  /** The rows of the part as the table has them now; one that has changed meanwhile comes again as a change. */
+  #writeStatus(part: readonly Work<Row>[], outcomes: readonly Outcome[], now: number): readonly Row[] {
     const { table, database } = this.#modules;
     const ok = done(now);
-    database.write(txn => {
-      part.forEach((work, i) => {
+    return database.write(txn =>
+      part.map((work, i) => {
+        if (table.get(work.key) !== work.row) return work.row;
         const error = outcomes[i];
-        const current = table.get(work.key);
-        if (current === undefined || (current !== work.row && !this.#own.has(current))) return;
         const status = error === undefined ? ok : failed(now, error.message, work.attempts + 1);
         const row = { ...work.row, status };
         this.#own.add(row);
         table.insert(txn, row);
-      });
-    });
+        return row;
+      }),
+    );
   }
 
   #failed(work: Work<Row>, error: Error, now: number): void {

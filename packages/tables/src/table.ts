@@ -175,8 +175,8 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
     if (node === undefined) {
       node = this.#changes.revive(key) ?? emptyNode(key, row);
       this.#rows.set(key, node);
-    }
-    this.#reindex(node, indexKeys);
+    } else this.#unindex(node);
+    this.#index(node, indexKeys);
     node.row = row;
     node.deleted = false;
     node.revision = revision;
@@ -187,19 +187,25 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
     const node = this.#rows.get(key);
     if (node === undefined) return;
     this.#rows.delete(key);
-    this.#reindex(node, none);
+    this.#unindex(node);
     node.deleted = true;
     node.revision = revision;
     this.#changes.bury(node);
   }
 
-  #reindex(node: Node<Row>, indexKeys: readonly (readonly string[])[]): void {
+  /** Asks the spec again for the values under which the node's row is found: kept, they would be a third of a table. */
+  #unindex(node: Node<Row>): void {
     this.#indexes.forEach((index, i) => {
-      for (const value of node.indexKeys[i] ?? none) {
+      for (const value of this.#indexOf[i]?.(node.row) ?? none) {
         const nodes = index.get(value);
         if (nodes instanceof Set) nodes.delete(node);
         if (nodes === node || (nodes instanceof Set && nodes.size === 0)) index.delete(value);
       }
+    });
+  }
+
+  #index(node: Node<Row>, indexKeys: readonly (readonly string[])[]): void {
+    this.#indexes.forEach((index, i) => {
       for (const value of indexKeys[i] ?? none) {
         const nodes = index.get(value);
         if (nodes === undefined) index.set(value, node);
@@ -207,7 +213,6 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
         else if (nodes !== node) index.set(value, new Set([nodes, node]));
       }
     });
-    node.indexKeys = indexKeys;
   }
 }
 
@@ -215,5 +220,5 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
 type OneOrMore<Row> = Node<Row> | Set<Node<Row>>;
 
 function emptyNode<Row>(key: string, row: Row): Node<Row> {
-  return { key, row, deleted: false, revision: 0, indexKeys: none, previous: undefined, next: undefined };
+  return { key, row, deleted: false, revision: 0, previous: undefined, next: undefined };
 }

@@ -8,6 +8,7 @@ export interface TableSpec<Row, Index extends string = string> {
   /** Plural, as shown by `ciliate shell` and in tests. */
   readonly name: string;
   readonly key: (row: Row) => string;
+  /** Pure: asked when a row comes, and again when it goes. */
   readonly indexes?: Readonly<Record<Index, (row: Row) => readonly string[]>>;
   /** Columns for text scenarios and `db/cmp`; the default is every field. */
   readonly columns?: Readonly<Record<string, (row: Row) => string>>;
