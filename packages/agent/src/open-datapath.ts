@@ -314,6 +314,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     lbAlgorithm: options['bpf-lb-algorithm'],
     lbMode: options['bpf-lb-mode'],
     externalClusterIP: options['bpf-lb-external-clusterip'],
+    sourceRangesForAll: options['bpf-lb-source-range-all-types'],
     nodePortCIDRs: options['nodeport-addresses'],
     maglevSize: options['bpf-lb-maglev-table-size'],
     maglevSeed: options['bpf-lb-maglev-hash-seed'],

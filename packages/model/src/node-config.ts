@@ -23,6 +23,8 @@ export interface NodeConfig {
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
   /** ClusterIPs answer clients outside the cluster. */
   readonly externalClusterIP: boolean;
+  /** loadBalancerSourceRanges count for every address of a service, NodePorts too. */
+  readonly sourceRangesForAll: boolean;
   /** Of the node's addresses only those in these answer NodePorts; none: all. */
   readonly nodePortCIDRs: readonly Prefix[];
   /** Entries of a Maglev table, one of maglevSizes. */
@@ -56,6 +58,7 @@ export const nodeConfigDefaults = {
   lbAlgorithm: 'random',
   lbMode: 'snat',
   externalClusterIP: false,
+  sourceRangesForAll: false,
   nodePortCIDRs: [],
   maglevSize: 16_381,
   maglevSeed: 1,

@@ -23,6 +23,7 @@ export function scriptFlags(script: string): ScriptFlags {
       lbAlgorithm: isMaglev ? 'maglev' : 'random',
       lbMode: mode === 'dsr' || mode === 'hybrid' ? mode : 'snat',
       externalClusterIP: flags.get('bpf-lb-external-clusterip') === 'true',
+      sourceRangesForAll: flags.get('bpf-lb-source-range-all-types') === 'true',
       maglevSize: testTableSize,
       lbServicesMax: max,
       lbBackendsMax: max,

@@ -1,5 +1,5 @@
 /** Our rows in the columns of the data's tables. */
-import { hasHealthPort, isSurrogate, redirectName } from '@ciliate/control';
+import { hasHealthPort, isExposedOn, isSurrogate, redirectName } from '@ciliate/control';
 import { type FrontendRow, hostPort, objectKey, portKey, type ServiceRow, type Tables } from '@ciliate/model';
 import type { Cells } from '../../script/text-table.ts';
 
@@ -53,7 +53,9 @@ function goDuration(seconds: number): string {
 }
 
 export function serviceCells(tables: Tables): readonly Cells[] {
-  const own = tables.services.all().map(row => ({
+  const labels = tables.nodes.get(nodeName)?.labels ?? {};
+  const services = tables.services.all().filter(row => isExposedOn(row, labels));
+  const own = services.map(row => ({
     Name: objectKey(row),
     Source: 'k8s',
     PortNames: row.ports
@@ -64,8 +66,7 @@ export function serviceCells(tables: Tables): readonly Cells[] {
     TrafficPolicy: policyText(row),
     Flags: serviceFlags(row),
   }));
-  const health = tables.services
-    .all()
+  const health = services
     .filter(hasHealthPort)
     .map(row => ({ ...plain(`${objectKey(row)}:healthserver`, 'local'), TrafficPolicy: 'Local' }));
   const redirects = tables.localRedirects.all().map(row => plain(redirectName(row), 'k8s'));

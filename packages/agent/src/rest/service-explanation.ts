@@ -1,5 +1,5 @@
 /** Why a service goes where it goes: its frontends as the datapath has them, and what each endpoint of its slices gets. */
-import { takers } from '@ciliate/control';
+import { isExposedOn, takers } from '@ciliate/control';
 import {
   type EndpointSliceRow,
   type FrontendRow,
@@ -14,12 +14,16 @@ import {
 } from '@ciliate/model';
 import type { ServiceEndpointReport, ServiceExplanation, ServiceFrontendReport } from '@ciliate/protocol';
 
-type ServiceTables = Pick<Tables, 'services' | 'endpointSlices' | 'frontends' | 'lbRows' | 'serviceConflicts'>;
+type ServiceTables = Pick<
+  Tables,
+  'services' | 'endpointSlices' | 'frontends' | 'lbRows' | 'serviceConflicts' | 'nodes'
+>;
 
 /** Undefined: there is no such service, or another proxy has it. `key`: namespace/name. */
 export function explainService(key: string, tables: ServiceTables, nodeName: string): ServiceExplanation | undefined {
   const service = tables.services.get(key);
   if (service === undefined) return undefined;
+  const isExposed = isExposedOn(service, tables.nodes.get(nodeName)?.labels ?? {});
   const rows = tables.frontends.by('service', key);
   const slices = tables.endpointSlices.by('service', key);
   const frontends = rows.map(row => frontendReport(row, tables));
@@ -32,7 +36,7 @@ export function explainService(key: string, tables: ServiceTables, nodeName: str
     frontends,
     endpoints: endpoints.toSorted((a, b) => (a.endpoint < b.endpoint ? -1 : 1)),
     problems: [
-      ...problemsOf(service, frontends, slices),
+      ...(isExposed ? problemsOf(service, frontends, slices) : [notHere]),
       ...tables.serviceConflicts
         .all()
         .filter(row => row.service === key)
@@ -40,6 +44,8 @@ export function explainService(key: string, tables: ServiceTables, nodeName: str
     ],
   };
 }
+
+const notHere = 'not on this node: service.cilium.io/node or node-selector names others';
 
 function frontendReport(row: FrontendRow, tables: ServiceTables): ServiceFrontendReport {
   const key = portKey(row);

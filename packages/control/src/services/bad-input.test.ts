@@ -153,9 +153,9 @@ test('addresses of a slice that cannot be read are named, the others serve', () 
   assert.ok('row' in parsed);
   assert.deepEqual(
     parsed.row.endpoints.flatMap(endpoint => endpoint.addresses),
-    ['10.0.0.1', '10.0.0.3'],
+    ['10.0.0.1', 'fd00::1', '10.0.0.3'],
   );
-  // fd00::1 is an address, of the family that the slice is not of: it is left out without a word.
+  // fd00::1 is an address of the family that the slice is not of: the API server does not let that happen.
   assert.deepEqual(
     parsed.problems.map(problem => problem.field),
     [1, 2, 3, 5].map(i => `endpoints[${i}].addresses[0]`),

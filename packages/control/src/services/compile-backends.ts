@@ -2,6 +2,7 @@ import {
   type BackendState,
   type EndpointSliceRow,
   type FrontendBackend,
+  isIPv4,
   type Protocol,
   portKey,
   type ServicePortRow,
@@ -20,10 +21,10 @@ export function compileBackends(
 ): readonly FrontendBackend[] {
   const found = new Map<string, FrontendBackend>();
   for (const slice of slices.toSorted((a, b) => compareTexts(a.name, b.name))) {
-    if (slice.family !== family) continue;
     const numbers = slice.ports.filter(it => it.name === port.name && it.protocol === port.protocol);
     for (const endpoint of slice.endpoints) {
-      for (const { port: number } of numbers) addBackends(found, endpoint, number, port.protocol);
+      const addresses = endpoint.addresses.filter(address => isIPv4(address) === (family === 'IPv4'));
+      for (const { port: number } of numbers) addBackends(found, { ...endpoint, addresses }, number, port.protocol);
     }
   }
   return [...found]

@@ -37,6 +37,8 @@ export interface FrontendContext {
   readonly forwarding: 'snat' | 'dsr' | 'hybrid';
   /** ClusterIPs answer outsiders too. */
   readonly externalClusterIP: boolean;
+  /** loadBalancerSourceRanges keep outsiders from every address of the service, not from those of its load balancer alone. */
+  readonly sourceRangesForAll: boolean;
 }
 
 /** Stand for every address of the node: what a socket of the node itself looks up, and what `service list` shows. */
@@ -84,14 +86,14 @@ export function nodePortAddressesOf(local: NodeRow | undefined, cidrs: readonly 
   return [...addresses].filter(address => cidrs.some(cidr => prefixContains(cidr, address)));
 }
 
-/** The frontends of one service; `slices` are its own. Headless and ExternalName services have none. */
+/** The frontends of one service; `slices` are its own. Headless and ExternalName services have none, nor have those kept from this node. */
 export function compileService(
   service: ServiceRow,
   slices: readonly EndpointSliceRow[],
   context: FrontendContext,
   redirect?: Redirect,
 ): readonly FrontendRow[] {
-  if (service.headless) return [];
+  if (service.headless || !isExposedOn(service, context.nodeLabels)) return [];
   const frontends = service.ports.flatMap(port => {
     const all = {
       IPv4: compileBackends(slices, port, 'IPv4'),
@@ -148,11 +150,12 @@ function frontendOf(
     internalBackends: usesSlots ? forInsiders : undefined,
     routable,
     ownsAddress: ownsAddress(type) && knownClasses.includes(service.loadBalancerClass),
-    sourceRanges:
-      type === 'LoadBalancer' ? service.sourceRanges.filter(range => isIPv4(range) === isIPv4(address)) : [],
+    sourceRanges: hasRanges(type, context)
+      ? service.sourceRanges.filter(range => isIPv4(range) === isIPv4(address))
+      : [],
     sourceRangesDeny: service.sourceRangesDeny,
     maglev: usesMaglev(service, routable, address, context),
-    dsr: usesDsr(service, port, type, context),
+    dsr: usesDsr(service, port, context),
     redirectTo: '',
   };
 }
@@ -170,9 +173,13 @@ function usesMaglev(service: ServiceRow, routable: boolean, address: Address, co
   return context.algorithm === 'maglev' && routable;
 }
 
-function usesDsr(service: ServiceRow, port: ServicePortRow, type: FrontendType, context: FrontendContext): boolean {
+/** External IPs too: else who is kept out would come in by them. */
+function hasRanges(type: FrontendType, { sourceRangesForAll }: FrontendContext): boolean {
+  return sourceRangesForAll || type === 'LoadBalancer' || type === 'ExternalIPs';
+}
+
+function usesDsr(service: ServiceRow, port: ServicePortRow, context: FrontendContext): boolean {
   if (service.forwardingMode !== '') return service.forwardingMode === 'dsr';
-  if (type === 'ClusterIP') return false;
   return context.forwarding === 'dsr' || (context.forwarding === 'hybrid' && port.protocol === 'TCP');
 }
 
@@ -182,16 +189,20 @@ function addressesOf(service: ServiceRow, port: ServicePortRow, context: Fronten
   if (!hasAddress || service.type === 'ExternalName') return [];
   const wants = (type: FrontendType) => service.exposedType === '' || service.exposedType === type;
   const as = (type: FrontendType) => (address: Address) => ({ address, type });
-  const isExposed = service.exposedNodes === undefined || matchesSelector(service.exposedNodes, context.nodeLabels);
   const hasNodePort = port.nodePort > 0 && (service.type === 'NodePort' || service.type === 'LoadBalancer');
   const families = new Set(service.clusterIPs.map(isIPv4));
-  const nodeAddresses = hasNodePort && isExposed ? [...context.nodePortAddresses, ...surrogates] : [];
+  const nodeAddresses = hasNodePort ? [...context.nodePortAddresses, ...surrogates] : [];
   return [
     ...(wants('ClusterIP') ? service.clusterIPs : []).map(as('ClusterIP')),
-    ...(wants('LoadBalancer') && isExposed ? service.loadBalancerIPs : []).map(as('LoadBalancer')),
-    ...(service.exposedType === '' && isExposed ? service.externalIPs : []).map(as('ExternalIPs')),
+    ...(wants('LoadBalancer') ? service.loadBalancerIPs : []).map(as('LoadBalancer')),
+    ...(service.exposedType === '' ? service.externalIPs : []).map(as('ExternalIPs')),
     ...(wants('NodePort') ? nodeAddresses : []).filter(address => families.has(isIPv4(address))).map(as('NodePort')),
   ];
+}
+
+/** service.cilium.io/node and node-selector: on other nodes there is no such service, for pods either. */
+export function isExposedOn({ exposedNodes }: Pick<ServiceRow, 'exposedNodes'>, nodeLabels: Labels): boolean {
+  return exposedNodes === undefined || matchesSelector(exposedNodes, nodeLabels);
 }
 
 /** Whether others may ask this node for the health of the service. */

@@ -19,6 +19,7 @@ import {
   type FrontendContext,
   frontendClaims,
   hasHealthPort,
+  isExposedOn,
   nodePortAddressesOf,
 } from './compile-frontends.ts';
 import { hostPortFrontends } from './host-ports.ts';
@@ -35,7 +36,7 @@ type FrontendInputs = {
 type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth' | 'serviceConflicts'>;
 export type FrontendConfig = Pick<
   NodeConfig,
-  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP' | 'nodePortCIDRs'
+  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP' | 'sourceRangesForAll' | 'nodePortCIDRs'
 >;
 
 /** services × endpointSlices × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
@@ -78,6 +79,7 @@ class FrontendCompiler {
       algorithm: config.lbAlgorithm,
       forwarding: config.lbMode,
       externalClusterIP: config.externalClusterIP,
+      sourceRangesForAll: config.sourceRangesForAll,
     };
   }
 
@@ -177,7 +179,7 @@ class FrontendCompiler {
 
   /** Counts ready endpoints of this node, each pod once, whatever ports it has. */
   #health(key: string, service: ServiceRow, slices: readonly EndpointSliceRow[]): ServiceHealthRow | undefined {
-    if (!hasHealthPort(service)) return undefined;
+    if (!hasHealthPort(service) || !isExposedOn(service, this.#context.nodeLabels)) return undefined;
     const local = slices
       .flatMap(slice => slice.endpoints)
       .filter(endpoint => endpoint.ready && endpoint.nodeName === this.#context.nodeName);

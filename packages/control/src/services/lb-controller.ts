@@ -1,12 +1,14 @@
 import { LbBackendFlags } from '@ciliate/abi';
 import {
   type Address,
+  type DeviceRow,
   type EndpointRow,
   type FrontendBackend,
   type FrontendRow,
   type FrontendType,
   type NodeRow,
   portKey,
+  prefixAddress,
   type RemoteEndpointRow,
   type Tables,
 } from '@ciliate/model';
@@ -40,7 +42,7 @@ const stateFlags = {
   maintenance: LbBackendFlags.LB_BACKEND_MAINTENANCE,
 } as const;
 
-type LbTables = Pick<Tables, 'frontends' | 'endpoints' | 'remoteEndpoints' | 'nodes' | 'lbRows'>;
+type LbTables = Pick<Tables, 'frontends' | 'endpoints' | 'remoteEndpoints' | 'nodes' | 'devices' | 'lbRows'>;
 
 /** A type alias, not an interface: inputs of a controller are records. */
 type LbInputs = {
@@ -48,6 +50,7 @@ type LbInputs = {
   readonly endpoints: EndpointRow;
   readonly remoteEndpoints: RemoteEndpointRow;
   readonly nodes: NodeRow;
+  readonly devices: DeviceRow;
 };
 
 /** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
@@ -58,11 +61,11 @@ export function lbController(
   modules: ControllerModules,
 ): Controller<LbInputs> {
   const compiler = new LbCompiler(tables, limits, restore, modules);
-  const { frontends, endpoints, remoteEndpoints, nodes, lbRows } = tables;
+  const { frontends, endpoints, remoteEndpoints, nodes, devices, lbRows } = tables;
   return new Controller<LbInputs>(
     {
       name: 'lb-rows',
-      inputs: { frontends, endpoints, remoteEndpoints, nodes },
+      inputs: { frontends, endpoints, remoteEndpoints, nodes, devices },
       outputs: [lbRows],
       // A backend whose endpoint is not known yet would change from managed to not managed and back.
       whole: true,
@@ -85,6 +88,8 @@ class LbCompiler {
   readonly #refused = new Set<string>();
   readonly #served = new Map<Address, Map<string, FrontendType>>();
   readonly #servedChanged = new Set<Address>();
+  /** What this node's devices have. */
+  #own: ReadonlySet<Address> = new Set();
   #first = true;
 
   constructor(tables: LbTables, limits: LbLimits & MaglevOptions, restore: LbRestore, modules: ControllerModules) {
@@ -107,6 +112,7 @@ class LbCompiler {
       for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
       for (const address of this.#served.keys()) this.#servedChanged.add(address);
     }
+    if (changes.devices.length > 0) this.#readDevices();
     this.#compile(txn);
     this.#writeUnserved(txn);
     if (this.#first) {
@@ -138,12 +144,21 @@ class LbCompiler {
     this.#servedChanged.add(row.address);
   }
 
+  #readDevices(): void {
+    const rows = this.#tables.devices.all().flatMap(({ addresses }) => addresses);
+    const own = new Set(rows.map(prefixAddress));
+    for (const address of [...own, ...this.#own]) {
+      if (own.has(address) !== this.#own.has(address) && this.#served.has(address)) this.#servedChanged.add(address);
+    }
+    this.#own = own;
+  }
+
   #writeUnserved(txn: WriteTxn): void {
     const { lbRows } = this.#tables;
     for (const address of this.#servedChanged) {
       const [type] = this.#served.get(address)?.values() ?? [];
-      // A node's own address serves more than services, whoever has put it there.
-      const isNode = this.#tables.nodes.by('address', address).length > 0;
+      // A node's own address serves more than services, whoever has put it there; one of a device is this node's, whatever the API says.
+      const isNode = this.#tables.nodes.by('address', address).length > 0 || this.#own.has(address);
       if (type !== undefined && !isNode) upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
       else {
         lbRows.delete(txn, unservedKey(address));

@@ -174,6 +174,7 @@ const contextOfTests = {
   algorithm: 'random',
   forwarding: 'snat',
   externalClusterIP: false,
+  sourceRangesForAll: false,
 } as const;
 
 function start() {

@@ -1,12 +1,11 @@
-import { isIPv4 } from '../address.ts';
 import type { EndpointSliceRow, SliceEndpoint } from '../rows.ts';
 import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
 import { protocols } from './service.ts';
 
 /**
- * A discovery.k8s.io/v1 EndpointSlice. Addresses that cannot be read, or are of the other family, are noted and left out.
- * A slice of no service has '' as its service; one of type FQDN is an error.
+ * A discovery.k8s.io/v1 EndpointSlice. Addresses that cannot be read are noted and left out; one of the other family than the slice's,
+ * which the API does not allow, counts as what it is. A slice of no service has '' as its service; one of type FQDN is an error.
  */
 export function endpointSliceFromK8s(object: unknown): Parsed<EndpointSliceRow> {
   return parsing(problems => {
@@ -21,7 +20,7 @@ export function endpointSliceFromK8s(object: unknown): Parsed<EndpointSliceRow> 
       endpoints: root
         .at('endpoints')
         .list()
-        .map(endpoint => sliceEndpoint(endpoint, family, problems))
+        .map(endpoint => sliceEndpoint(endpoint, problems))
         .filter(endpoint => endpoint.addresses.length > 0),
     };
   });
@@ -42,17 +41,16 @@ function slicePort(port: Reader): EndpointSliceRow['ports'] {
 /** What Cilium's operator writes for services that its proxy serves: nobody is there. */
 const placeholder = '192.192.192.192';
 
-function sliceEndpoint(endpoint: Reader, family: EndpointSliceRow['family'], problems: ParseProblem[]): SliceEndpoint {
+function sliceEndpoint(endpoint: Reader, problems: ParseProblem[]): SliceEndpoint {
   const conditions = endpoint.at('conditions');
-  // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
-  const ready = conditions.at('ready').boolean(true);
   const target = endpoint.at('targetRef');
   const isPod = target.at('kind').text('') === 'Pod';
   const addresses = endpoint.at('addresses').addresses(problems);
   return {
-    addresses: addresses.filter(address => isIPv4(address) === (family === 'IPv4') && address !== placeholder),
-    ready,
-    serving: conditions.at('serving').boolean(ready),
+    addresses: addresses.filter(address => address !== placeholder),
+    // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
+    ready: conditions.at('ready').boolean(true),
+    serving: conditions.at('serving').boolean(true),
     terminating: conditions.at('terminating').boolean(false),
     nodeName: endpoint.at('nodeName').text(''),
     zone: endpoint.at('zone').text(''),

@@ -78,7 +78,8 @@ test('an endpoint slice: absent conditions, problems, ports without number, no s
   );
   assert.deepEqual(conditions, [
     '10.0.0.1 true true false ',
-    '10.0.0.2 false false false ',
+    '10.0.0.2 false true false ',
+    'fd00::1 true true false ',
     '10.0.0.3 true true true ns/p',
   ]);
 });
