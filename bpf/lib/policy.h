@@ -63,14 +63,23 @@ static __always_inline struct policy_entry *policy_match(void *group, const stru
 	return bpf_map_lookup_elem(group, &key);
 }
 
+static __always_inline bool is_node_identity(__u32 identity)
+{
+	return identity == IDENTITY_HOST || identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_KUBE_APISERVER;
+}
+
+/* A node's address alone does not make a node of the sender: outsiders come with it from the node that has balanced them. */
 static __always_inline struct policy_entry *class_match(void *group, const struct policy_verdict *v, const struct addr *peer)
 {
 	struct ipcache_key key = { .prefixlen = 128 };
-	struct policy_class *class;
+	struct policy_class *class = NULL;
 
 	addr_copy(&key.address, peer);
-	class = bpf_map_lookup_elem(&policy_classes, &key);
-	return class ? policy_match(group, v, class->identity) : NULL;
+	if (is_node_identity(v->peer_identity))
+		class = bpf_map_lookup_elem(&node_classes, &key.address);
+	if (!class)
+		class = bpf_map_lookup_elem(&policy_classes, &key);
+	return class && class->identity ? policy_match(group, v, class->identity) : NULL;
 }
 
 /* A deny that is only tried out does not win over others: it stands where something is allowed, and says that it would deny it. */
@@ -308,19 +317,17 @@ subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entr
 	return ret < 0 ? ret : 0;
 }
 
-/* What came by the overlay says who sent it. Another node's host is a remote node here; outsiders keep their own address's identity. */
+/* What came by the overlay says who sent it. Another node's host is a remote node here, or the API server; outsiders keep their own address's identity. */
 static __always_inline __u32 overlay_identity(__u32 vni, const struct addr *from)
 {
 	__u32 identity;
 
-	if (vni == IDENTITY_HOST)
-		return IDENTITY_REMOTE_NODE;
-	if (vni != IDENTITY_WORLD)
+	if (vni != IDENTITY_HOST && vni != IDENTITY_WORLD)
 		return vni;
 	identity = identity_of(from);
-	if (identity == IDENTITY_REMOTE_NODE || identity == IDENTITY_HOST || identity == IDENTITY_KUBE_APISERVER)
-		return world_identity(from);
-	return identity;
+	if (vni == IDENTITY_HOST)
+		return identity == IDENTITY_KUBE_APISERVER ? identity : IDENTITY_REMOTE_NODE;
+	return is_node_identity(identity) ? world_identity(from) : identity;
 }
 
 /* Encapsulated packets are between nodes alone: from a pod, or from outside, they are forged. */

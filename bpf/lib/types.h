@@ -383,7 +383,10 @@ struct policy_entry {
 };
 _Static_assert(sizeof(struct policy_entry) == 24, "map ABI");
 
-/* Address blocks of NetworkPolicy that may hold pods: prefix → class, which the policy maps know as an identity. */
+/*
+ * What policies ask of addresses beside the identity, as a number that the policy maps know like one. policy_classes: address blocks of
+ * NetworkPolicy, which may hold pods, by prefix. node_classes: nodes by label, by address, and only for who has a node's identity.
+ */
 struct policy_class {
 	__u32 identity;
 };

@@ -1,8 +1,11 @@
 /** A cluster in memory for policy cases: policies, who is there, and the verdict of the compiled maps. */
 import {
+  AddressAsks,
   appliedRules,
+  classIdentity,
   compileGroup,
   type EnforcementMode,
+  ExactClasses,
   noPeerContext,
   type PeerContext,
   type PeerIdentity,
@@ -12,6 +15,9 @@ import {
   selectsPeer,
 } from '@ciliate/control';
 import {
+  type Address,
+  type AddressClassRow,
+  allLabels,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
   networkPolicyFromK8s,
@@ -19,6 +25,7 @@ import {
   type Peer,
   type PolicyRow,
   type Prefix,
+  policyKey,
   prefixContains,
   prefixLength,
   type RuleReference,
@@ -50,6 +57,7 @@ export interface Someone {
 
 export class PolicyWorld {
   readonly #classes: readonly PeerIdentity[];
+  readonly #exact = new Map<Address, number>();
   readonly #everyone: readonly PeerIdentity[];
   readonly #lookups = new Map<string, { ingress: boolean; egress: boolean; lookup: PolicyLookup }>();
   readonly #context: PeerContext;
@@ -68,7 +76,9 @@ export class PolicyWorld {
     this.#mode = mode;
     this.#context = context;
     this.#classes = classesOf(policies);
-    this.#everyone = [...everyone.map(one => one.identity), ...this.#classes];
+    const exact = exactClasses(policies, everyone);
+    for (const { id, addresses } of exact) for (const address of addresses) this.#exact.set(address, id);
+    this.#everyone = [...everyone.map(one => one.identity), ...this.#classes, ...exact.map(classIdentity)];
   }
 
   #ruleId(reference: RuleReference): number {
@@ -86,6 +96,7 @@ export class PolicyWorld {
       mode: this.#mode,
       select: (peer: Peer) => this.#everyone.filter(identity => selectsPeer(peer, identity, this.#context)),
       ruleId: reference => this.#ruleId(reference),
+      cidrMatchesNodes: this.#context.cidrMatchesNodes,
       now: 0,
       allowLocalHost: false,
     });
@@ -97,6 +108,8 @@ export class PolicyWorld {
   #classOf(address: string | undefined): number {
     const parsed = address === undefined ? undefined : tryParseAddress(address);
     if (parsed === undefined) return 0;
+    const exact = this.#exact.get(parsed);
+    if (exact !== undefined) return exact;
     const containing = this.#classes.filter(({ prefix }) => prefix !== undefined && prefixContains(prefix, parsed));
     const length = ({ prefix }: PeerIdentity) => (prefix === undefined ? 0 : prefixLength(prefix));
     return containing.toSorted((a, b) => length(b) - length(a))[0]?.id ?? 0;
@@ -127,4 +140,17 @@ function classesOf(policies: readonly PolicyRow[]): readonly PeerIdentity[] {
     kind: 'class',
     namedPorts: new Map(),
   }));
+}
+
+/** Pods whose port names rules with ipBlocks use: what a name means depends on the pod. */
+function exactClasses(policies: readonly PolicyRow[], everyone: readonly Someone[]): readonly AddressClassRow[] {
+  const asks = new AddressAsks({ clusterName: 'default', cidrMatchesNodes: false, nodeLabels: allLabels });
+  for (const policy of policies) asks.set(policyKey(policy), policy);
+  asks.takeChanges();
+  const classes = new ExactClasses([]);
+  for (const { name, address, identity } of everyone) {
+    const parsed = address === undefined ? undefined : tryParseAddress(address);
+    classes.set(name, asks.ofPod(parsed === undefined ? [] : [parsed], identity.namedPorts), 0);
+  }
+  return classes.takeDirty(0, 1).flatMap(([, row]) => row ?? []);
 }

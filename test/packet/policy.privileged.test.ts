@@ -189,6 +189,27 @@ describe('policy at from_container', privileged('bpf'), () => {
         assert.equal(send(tcp(1000, 80)).dropped, 'DROP_POLICY', 'an endpoint without such a rule does not ask');
       });
 
+      test('a node is asked for by the class of its address; who has the address alone is none', () => {
+        const [classIdentity, remoteNode] = [0x0280_0001, 6];
+        const node = family.number === 4 ? '192.0.2.77' : '2001:db8::77';
+        const ipcache = harness.map(mapSpecs.ipcache);
+        const of = { prefixlen: 128, address: address(node) };
+        const knows = (identity: number) => ipcache.put(of, { identity, tunnelEndpoint: new Uint8Array(16), flags: 0 });
+        harness.map(mapSpecs.node_classes).put({ address: address(node) }, { identity: classIdentity });
+        const rule = entryOf({ direction: POLICY_EGRESS, identity: classIdentity, proto: 6, port: 80 });
+        harness.policyGroup(group, [entryOf({ ...defaultDeny, direction: POLICY_EGRESS }), rule]);
+        const { ENDPOINT_POLICY_EGRESS, ENDPOINT_POLICY_CLASS } = EndpointFlags;
+        endpoint(client, family.client, ENDPOINT_POLICY_EGRESS | ENDPOINT_POLICY_CLASS, 1);
+        const dropped = (port: number) =>
+          harness.run(eth(ip(family.client, node, tcp(1000, port)), { sourceMac: client })).dropped;
+        knows(remoteNode);
+        assert.notEqual(dropped(80), 'DROP_POLICY');
+        assert.equal(dropped(81), 'DROP_POLICY');
+        knows(2);
+        assert.equal(dropped(80), 'DROP_POLICY', 'an outsider with the address of a node');
+        ipcache.remove(of);
+      });
+
       test('an endpoint that no policy selects has no conntrack entry', () => {
         endpoint(client, family.client, 0, 0);
         endpoint(server, family.server, 0, 0);

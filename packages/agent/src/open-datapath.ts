@@ -23,6 +23,7 @@ import {
   loadedService,
   netdevOperations,
   netdevProgramOperations,
+  nodeClassOperations,
   nodeMapOperations,
   policyClassOperations,
   policyGroupOperations,
@@ -50,6 +51,7 @@ import { waitUntilWired } from './endpoint/wired.ts';
 import type { WorkHealth } from './keyed-queue.ts';
 import { describe, type Log } from './log.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { nodeLabelFilter } from './policy/scene-settings.ts';
 import type { DatapathView } from './status/context.ts';
 
 const vxlanOverhead = 50;
@@ -132,7 +134,11 @@ class LoadedDatapath implements AgentDatapath {
     const onError = (error: unknown, controller: string): void =>
       log.error('controller failed', { controller, error: describe(error) });
     const policy = restorePolicies(datapath.maps.endpoints.entries());
-    const blocks = restoreBlocks(datapath.maps.ipcache.entries(), datapath.maps.policy_classes.entries());
+    const blocks = restoreBlocks(
+      datapath.maps.ipcache.entries(),
+      datapath.maps.policy_classes.entries(),
+      datapath.maps.node_classes.entries(),
+    );
     const controllerModules = { database: db, clock: systemClock, onError };
     this.#controllers = registerControllers(tables, config, controllerModules, { lb, policy, blocks });
     this.#staleSockets = staleSocketsOf(datapath, modules);
@@ -201,6 +207,7 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules, stale: St
     make('bpf-nodes', tables.nodeMapRows, nodeMapOperations(maps.nodes)),
     make('bpf-ipcache', tables.ipcacheRows, ipcacheOperations(maps.ipcache)),
     make('bpf-policy-classes', tables.policyClassRows, policyClassOperations(maps.policy_classes)),
+    make('bpf-node-classes', tables.nodeClassRows, nodeClassOperations(maps.node_classes)),
     make('bpf-policy', tables.policyGroups, policyGroupOperations(maps.policy)),
     make('bpf-endpoints', tables.endpointMapRows, endpointMapOperations(maps.endpoints)),
     make('endpoint-programs', tables.endpointDeviceRows, endpointDeviceOperations(attacher)),
@@ -322,6 +329,8 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     policyAudit: options['policy-audit-mode'],
     allowLocalHost: options['allow-localhost'] !== 'policy',
     hostFirewall: options['enable-host-firewall'],
+    policyCIDRMatchesNodes: options['policy-cidr-match-mode'] === 'nodes',
+    nodeLabels: nodeLabelFilter(options),
   };
 }
 

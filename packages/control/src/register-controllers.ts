@@ -8,9 +8,11 @@ import {
 } from './network/controllers.ts';
 import { endpointMapController } from './network/endpoint-map-controller.ts';
 import { ipcacheController } from './network/ipcache-controller.ts';
-import { addressBlockController, type BlockRestore } from './policy/address-blocks.ts';
+import type { AddressFacts } from './policy/address-asks.ts';
+import { addressBlockController } from './policy/address-blocks.ts';
 import { policyClassController } from './policy/class-rows.ts';
 import { noPolicyRestored, type PolicyRestore, policyController } from './policy/policy-controller.ts';
+import { type BlockRestore, noBlocksRestored } from './policy/restore-policy.ts';
 import { frontendController } from './services/frontend-controller.ts';
 import { lbController } from './services/lb-controller.ts';
 import type { LbRestore } from './services/lb-state.ts';
@@ -35,7 +37,7 @@ export interface Restore {
 export const nothingRestored: Restore = {
   lb: { services: [], backends: [] },
   policy: noPolicyRestored,
-  blocks: { cidrs: [], classes: [] },
+  blocks: noBlocksRestored,
 };
 
 /** All controllers of a node, in the order in which data flows. Nothing runs before start(). */
@@ -51,20 +53,27 @@ export function registerControllers(
     allowLocalHost: config.allowLocalHost,
     dualStack: config.ipv4 && config.ipv6,
     hostFirewall: config.hostFirewall,
+    cidrMatchesNodes: config.policyCIDRMatchesNodes,
     maxEntries: config.policyMapMax,
   };
   return [
-    addressBlockController(tables, restore.blocks, modules),
+    addressBlockController(tables, addressFacts(config), restore.blocks, modules),
     policyController(tables, policy, restore.policy, modules),
-    policyClassController(tables, modules),
+    policyClassController(tables, restore.blocks, modules),
     endpointDeviceController(tables, modules),
     endpointMapController(tables, config, modules, restore.policy),
     netdevController(tables, config, modules),
     nodeMapController(tables, config, modules),
-    ipcacheController(tables, config, modules),
+    ipcacheController(tables, config, modules, restore.blocks),
     routeController(tables, config, modules),
     frontendController(tables, config, modules),
     lbController(tables, config, restore.lb, modules),
     redirectSkipController(tables, config, modules),
   ];
 }
+
+const addressFacts = ({ clusterName, policyCIDRMatchesNodes, nodeLabels }: NodeConfig): AddressFacts => ({
+  clusterName,
+  cidrMatchesNodes: policyCIDRMatchesNodes,
+  nodeLabels,
+});

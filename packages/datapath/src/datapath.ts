@@ -90,6 +90,7 @@ function openMaps(pins: PinPaths, { policyMapMax, maglevSize }: Pick<DatapathOpt
       value: maglevCodec(maglevSize),
     }),
     policy_classes: new KernelMap(open('policy_classes'), mapSpecs.policy_classes),
+    node_classes: new KernelMap(open('node_classes'), mapSpecs.node_classes),
     policy: new KernelMapOfMaps(open('policy'), mapSpecs.policy, {
       ...mapSpecs.policy.inner,
       maxEntries: policyMapMax,

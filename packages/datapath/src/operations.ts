@@ -21,6 +21,7 @@ import type {
   IpcacheRow,
   LbSkipRow,
   NetdevRow,
+  NodeClassRow,
   NodeMapRow,
   PolicyClassRow,
   PolicyGroupRow,
@@ -95,6 +96,8 @@ export function policyGroupOperations(map: MapOfMaps<number, PolicyKey, PolicyEn
 
 export const lbSkipOperations = (map: BpfMap<LbSkipKey, LbSkip>): Operations<LbSkipRow> => mapOperations(map);
 export const policyClassOperations = (map: BpfMap<IpcacheKey, PolicyClass>): Operations<PolicyClassRow> =>
+  mapOperations(map);
+export const nodeClassOperations = (map: BpfMap<EndpointKey, PolicyClass>): Operations<NodeClassRow> =>
   mapOperations(map);
 export const ipcacheOperations = (map: BpfMap<IpcacheKey, IpcacheEntry>): Operations<IpcacheRow> => mapOperations(map);
 export const endpointMapOperations = (map: BpfMap<EndpointKey, EndpointEntry>): Operations<EndpointMapRow> =>

@@ -1,6 +1,6 @@
 /** Asks the loaded programs and maps about a flow: what the kernel would do, not what we think that it does. */
 import type { EndpointEntry, MetricsEntry, MetricsKey } from '@ciliate/abi';
-import { VerdictSource } from '@ciliate/abi';
+import { ReservedIdentity, VerdictSource } from '@ciliate/abi';
 import { type BpfMap, testRun } from '@ciliate/kernel';
 import { type Address, addressBytes } from '@ciliate/model';
 import type { Datapath } from './datapath.ts';
@@ -20,13 +20,16 @@ export function loadedPeer(
 ): { readonly endpoint: EndpointEntry | undefined; readonly identity: number; readonly classIdentity: number } {
   const key = { prefixlen: 128, address: addressBytes(address) };
   const endpoint = maps.endpoints.lookup({ address: key.address });
-  return {
-    endpoint,
-    identity: endpoint?.identity ?? maps.ipcache.lookup(key)?.identity ?? 0,
-    classIdentity: maps.policy_classes.lookup(key)?.identity ?? 0,
-  };
+  const identity = endpoint?.identity ?? maps.ipcache.lookup(key)?.identity ?? 0;
+  const ofNode = nodeIdentities.includes(identity) ? maps.node_classes.lookup({ address: key.address }) : undefined;
+  return { endpoint, identity, classIdentity: (ofNode ?? maps.policy_classes.lookup(key))?.identity ?? 0 };
 }
 
+const nodeIdentities: readonly number[] = [
+  ReservedIdentity.IDENTITY_HOST,
+  ReservedIdentity.IDENTITY_REMOTE_NODE,
+  ReservedIdentity.IDENTITY_KUBE_APISERVER,
+];
 const tcActShot = 2;
 /** Offset of ifindex in struct __sk_buff. */
 const skbIfindex = 40;

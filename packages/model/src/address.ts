@@ -12,6 +12,10 @@ export type Prefix = string & { readonly [prefixBrand]: true };
 
 /** Bits before an IPv4 address in its 16-byte form ::ffff:a.b.c.d. */
 const mappedBits = 96;
+const mappedZero = Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0]);
+
+/** Every IPv4 address. */
+export const allIPv4 = '0.0.0.0/0' as Prefix;
 
 /** The address in canonical form; undefined when the text is none. ::ffff:a.b.c.d is the IPv4 address (RFC 4291 2.5.5.2). */
 export function tryParseAddress(text: string): Address | undefined {
@@ -96,6 +100,11 @@ export function prefixBits(prefix: Prefix): number {
 /** The form that PrefixIndex of @ciliate/tables takes. */
 export function bitPrefix(prefix: Prefix): { readonly bytes: Uint8Array; readonly bits: number } {
   return { bytes: addressBytes(prefixAddress(prefix)), bits: prefixBits(prefix) };
+}
+
+/** True for IPv6 prefixes that hold the addresses as which IPv4 is written in maps: ::/0 and the like. They mean no IPv4. */
+export function coversMapped(prefix: Prefix): boolean {
+  return !isIPv4(prefix) && sameBits(addressBytes(prefixAddress(prefix)), mappedZero, prefixLength(prefix));
 }
 
 export function prefixContains(prefix: Prefix, address: Address): boolean {

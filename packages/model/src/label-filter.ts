@@ -44,8 +44,8 @@ export class LabelFilter {
   readonly #otherwise: boolean;
 
   /** `own`: besides the defaults. Once one of them names what to keep, nothing else but the defaults' own is kept. */
-  constructor(own: readonly LabelPattern[] = []) {
-    this.#patterns = [...defaults.map(parseLabelPattern), ...own];
+  constructor(own: readonly LabelPattern[] = [], byDefault: readonly string[] = defaults) {
+    this.#patterns = [...byDefault.map(parseLabelPattern), ...own];
     this.#otherwise = own.every(({ ignore }) => ignore);
   }
 
@@ -65,3 +65,6 @@ export class LabelFilter {
 }
 
 export const defaultLabelFilter = new LabelFilter();
+
+/** Labels of nodes, which have no defaults. */
+export const allLabels = new LabelFilter([], []);

@@ -1,5 +1,6 @@
 /** What compilers and controllers know of the node they run on. Fixed for the life of the agent. */
 import type { Prefix } from './address.ts';
+import { allLabels, type LabelFilter } from './label-filter.ts';
 
 export interface NodeConfig {
   readonly nodeName: string;
@@ -40,6 +41,10 @@ export interface NodeConfig {
   readonly allowLocalHost: boolean;
   /** Policies with a nodeSelector are enforced. */
   readonly hostFirewall: boolean;
+  /** Address blocks of Cilium's policies hold nodes too, not outsiders alone. */
+  readonly policyCIDRMatchesNodes: boolean;
+  /** Labels of nodes that policies may select by. */
+  readonly nodeLabels: LabelFilter;
 }
 
 /** Fields of NodeConfig whose values are the same on nearly every node. */
@@ -67,4 +72,6 @@ export const nodeConfigDefaults = {
   policyAudit: false,
   allowLocalHost: true,
   hostFirewall: false,
+  policyCIDRMatchesNodes: false,
+  nodeLabels: allLabels,
 } as const satisfies Omit<NodeConfig, 'nodeName'>;

@@ -148,6 +148,14 @@ export const mapSpecs = {
     key: ipcacheKeyCodec,
     value: policyClassCodec,
   },
+  node_classes: {
+    name: 'node_classes',
+    type: 'hash',
+    maxEntries: 65536,
+    flags: 1,
+    key: endpointKeyCodec,
+    value: policyClassCodec,
+  },
   netdevs: {
     name: 'netdevs',
     type: 'hash',

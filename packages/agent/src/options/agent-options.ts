@@ -75,6 +75,12 @@ export const agentOptions = {
     ['default', 'always', 'never'],
     'Whom policies isolate: whom one selects, all, none',
   ),
+  'policy-cidr-match-mode': choice(
+    '',
+    ['', 'nodes'],
+    "Whom address blocks of Cilium's policies hold besides outsiders",
+  ),
+  'node-labels': labelPatterns('Labels of nodes that policies may select by, all when not given; notation of --labels'),
   'policy-audit-mode': flag(false, 'Report what policy would deny, and let it through'),
   'policy-verdict-events': flag(true, 'An event for each new flow that policy has judged, not only for denied ones'),
   'enable-host-firewall': flag(false, 'Enforce policies with a nodeSelector on the node itself'),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
-import { sceneFromTables } from '@ciliate/control';
-import { defineTables, type PolicyGroupRow } from '@ciliate/model';
+import { sceneFromTables, type TableScene } from '@ciliate/control';
+import { allLabels, defineTables, type PolicyGroupRow } from '@ciliate/model';
 import { createDatabase, done, FakeClock, pending } from '@ciliate/tables';
 import type { Log } from '../log.ts';
 import { PolicyVerifier } from './policy-verifier.ts';
@@ -15,6 +15,11 @@ function entry(identity: number, ruleId: number, flags = 0): Entry {
 }
 
 const wanted = [entry(300, 1), entry(0, 2, PolicyFlags.POLICY_DENY | PolicyFlags.POLICY_DEFAULT)];
+
+const settings: TableScene = {
+  ...{ nodeName: 'n', mode: 'default', allowLocalHost: true, dualStack: true, now: 0, clusterName: 'default' },
+  ...{ cidrMatchesNodes: false, nodeLabels: allLabels },
+};
 
 function setup(groups: number) {
   const db = createDatabase();
@@ -51,8 +56,7 @@ function setup(groups: number) {
     {
       tables,
       loaded: { policyMap: group => maps.get(group), endpoints: () => [] },
-      scene: () =>
-        sceneFromTables(tables, { nodeName: 'n', mode: 'default', allowLocalHost: true, dualStack: true, now: 0 }),
+      scene: () => sceneFromTables(tables, settings),
       clock,
       log,
     },

@@ -1,6 +1,6 @@
 /** Policies, selectors and policy maps as REST gives them. */
 import { EndpointFlags, type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
-import { blockIdentity, listSelectors, type PeerIdentity, serviceIdentities } from '@ciliate/control';
+import { blockIdentity, classIdentity, listSelectors, type PeerIdentity, serviceIdentities } from '@ciliate/control';
 import { protocolName } from '@ciliate/hubble';
 import {
   type AuditMode,
@@ -67,9 +67,11 @@ export function policySelectors({ tables, options }: AgentContext): readonly Pol
       }),
     ),
     ...tables.addressBlocks.all().map(block => blockIdentity(block, dualStack)),
+    ...tables.addressClasses.all().map(classIdentity),
   ];
   const context = {
     cidrGroups: tables.cidrGroups.all(),
+    cidrMatchesNodes: options['policy-cidr-match-mode'] === 'nodes',
     serviceIdentities: (peer: Parameters<typeof serviceIdentities>[1]) => serviceIdentities(tables, peer),
   };
   return listSelectors(allPolicies(tables), identities, context).map(({ policies, ...use }) => ({
@@ -179,9 +181,13 @@ function portText(protocol: number, first: number, bits: number): string {
   return protocol === 1 || protocol === 58 ? `type ${range}` : range;
 }
 
-function identityLabels({ identities, addressBlocks }: Tables, id: number): readonly string[] {
+function identityLabels({ identities, addressBlocks, addressClasses }: Tables, id: number): readonly string[] {
   const row = identities.get(String(id));
   if (row !== undefined) return labelList(row.labels);
   const block = addressBlocks.all().find(one => one.id === id);
-  return block === undefined ? [] : [`${block.kind}:${block.prefix}`];
+  if (block !== undefined) return [`${block.kind}:${block.prefix}`];
+  const exact = addressClasses.all().find(one => one.id === id);
+  if (exact === undefined) return [];
+  const ofBlock = exact.block === undefined ? [] : [`class:${exact.block}`];
+  return [...labelList(exact.labels), ...ofBlock, ...exact.namedPorts.map(([name]) => `port:${name}`)];
 }

@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { defineTables, type EndpointSliceRow, type NodeRow, nodeConfigDefaults, parseAddress } from '@ciliate/model';
 import { createDatabase, FakeClock } from '@ciliate/tables';
-import { addressBlockController } from '../policy/address-blocks.ts';
 import { blockIdentity } from '../policy/peers.ts';
-import { ipcacheController } from './ipcache-controller.ts';
+import { registerControllers } from '../register-controllers.ts';
 
 const node = (name: string, local: boolean, address: string): NodeRow => ({
   name,
@@ -42,10 +41,8 @@ test('the API server has an identity of its own: other nodes by number 7, outsid
   const tables = defineTables(db);
   const clock = new FakeClock();
   const modules = { database: db, clock, onError: (error: unknown) => assert.fail(String(error)) };
-  const controllers = [
-    addressBlockController(tables, { cidrs: [], classes: [] }, modules),
-    ipcacheController(tables, { ...nodeConfigDefaults, nodeName: 'here', ipv4: true, ipv6: true }, modules),
-  ];
+  const config = { ...nodeConfigDefaults, nodeName: 'here', ipv4: true, ipv6: true };
+  const controllers = registerControllers(tables, config, modules);
   for (const controller of controllers) controller.start();
   const settle = async () => {
     await clock.advance(1000);

@@ -3,6 +3,8 @@ import {
   type Address,
   type AddressBlockRow,
   addressBytes,
+  allIPv4,
+  coversMapped,
   type EndpointRow,
   hostPrefix,
   type IpcacheRow,
@@ -29,6 +31,7 @@ const ranks = {
   'pod-cidr': 4,
   cidr: 5,
   'kube-apiserver': 6,
+  world: 7,
 } as const;
 type Source = keyof typeof ranks;
 const apiServer = ReservedIdentity.IDENTITY_KUBE_APISERVER;
@@ -75,7 +78,10 @@ export function endpointIpcache(row: EndpointRow, config: IpcacheConfig, now: nu
 /** Addresses outside the cluster that a policy tells from the rest of the world. */
 export function blockIpcache({ kind, prefix, id }: AddressBlockRow, config: IpcacheConfig, now: number): IpcacheClaims {
   if (kind !== 'cidr') return [];
-  return rowMaker(config, undefined, now)(prefix, id, 'cidr').map(claim => ({
+  const make = rowMaker(config, undefined, now);
+  // In the map IPv4 is inside of ::/0: the longest match must not find that.
+  const others = coversMapped(prefix) ? make(allIPv4, ReservedIdentity.IDENTITY_WORLD, 'world') : [];
+  return [...make(prefix, id, 'cidr'), ...others].map(claim => ({
     ...claim,
     row: { ...claim.row, value: { ...claim.row.value, flags: 0 } },
   }));

@@ -92,12 +92,23 @@ function ciliumRule({ direction, subject, peer, protocol, port }: Wanted): unkno
 function ciliumPeer(side: string, peer: Somebody, subject: Somebody): Readonly<Record<string, unknown>> {
   const [address] = peer.addresses;
   if (peer.kind === 'outside') return { [`${side}CIDR`]: [`${address}/${address?.includes(':') ? 128 : 32}`] };
-  if (peer.kind === 'reserved') return { [`${side}Entities`]: [peer.name] };
+  if (peer.kind === 'reserved') return reservedPeer(side, peer);
   const own = ownLabels(telling(peer.labels));
   const namespace = namespaceOf(peer);
   const across = subject.kind !== 'pod' || namespace !== namespaceOf(subject);
   const labels = across ? { ...own, 'io.kubernetes.pod.namespace': namespace } : own;
   return { [`${side}Endpoints`]: [{ matchLabels: labels }] };
+}
+
+const hostname = 'kubernetes.io/hostname';
+
+function reservedPeer(side: string, { name, labels, identity }: Somebody): Readonly<Record<string, unknown>> {
+  if (!name.startsWith('node:')) return { [`${side}Entities`]: [name] };
+  const own = labels[`node:${hostname}`];
+  if (identity === reservedIdentities.host) return { [`${side}Entities`]: ['host'] };
+  return own === undefined
+    ? { [`${side}Entities`]: ['remote-node'] }
+    : { [`${side}Nodes`]: [{ matchLabels: { [hostname]: own } }] };
 }
 
 /** Labels of the subject for the policy's selector: few, unless those would isolate pods that are not isolated yet. */

@@ -15,7 +15,7 @@ import {
   type TrafficRule,
 } from '@ciliate/model';
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
-import type { PeerIdentity } from './peers.ts';
+import { asksClass, type PeerIdentity } from './peers.ts';
 import { portPrefixes } from './port-prefixes.ts';
 import { withAudits } from './with-audits.ts';
 
@@ -31,6 +31,8 @@ export interface PolicySubject {
 
 export interface CompileContext {
   readonly mode: EnforcementMode;
+  /** Blocks of Cilium's policies hold nodes too. */
+  readonly cidrMatchesNodes: boolean;
   /** Identities that a peer stands for. */
   readonly select: (peer: Peer) => Iterable<PeerIdentity>;
   readonly ruleId: (reference: RuleReference) => number;
@@ -45,7 +47,7 @@ export interface CompiledGroup {
   /** A direction without anything to judge is left alone by the datapath. */
   readonly ingress: boolean;
   readonly egress: boolean;
-  /** Some rule names blocks that pods may be in. */
+  /** Some rule asks about addresses, not identities alone. */
   readonly usesClasses: boolean;
 }
 
@@ -82,12 +84,10 @@ export function compileGroup(
     entries: [...ingress.entries(), ...egress.entries()],
     ingress: ingress.isJudged,
     egress: egress.isJudged,
-    usesClasses: applied.some(({ rule }) => [...rule.ingress, ...rule.egress].some(namesPods)),
+    usesClasses: applied.some(({ rule }) =>
+      [...rule.ingress, ...rule.egress].some(({ peers }) => peers?.some(peer => asksClass(peer, context))),
+    ),
   };
-}
-
-function namesPods(traffic: TrafficRule): boolean {
-  return traffic.peers?.some(peer => peer.kind === 'cidr' && peer.pods) ?? false;
 }
 
 /** Until its identity is known an endpoint is `init`, and isolated. */

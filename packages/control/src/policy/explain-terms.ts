@@ -60,11 +60,13 @@ function failedOne(one: Peer, peer: Somebody, context: PeerContext): readonly st
       return [];
     case 'labels':
       return failedTerms(one.terms, peer.labels);
+    case 'nodes':
+      return isNode(peer) ? failedTerms(one.terms, peer.labels) : [`${termsText(one.terms)}: it is no node`];
     case 'cidr':
-      if (!one.pods && peer.kind !== 'outside') return [`${one.cidr} is about addresses outside of the cluster`];
+      if (!one.pods && !isOutside(peer, context)) return [`${one.cidr} is about addresses outside of the cluster`];
       return inBlock(one.cidr, one.except, peer);
     case 'cidr-group': {
-      if (peer.kind !== 'outside') return ['groups of blocks are about addresses outside of the cluster'];
+      if (!isOutside(peer, context)) return ['groups of blocks are about addresses outside of the cluster'];
       const each = groupsOf(one.group, context).flatMap(group =>
         group.cidrs.map(cidr => inBlock(cidr, one.except, peer)),
       );
@@ -79,6 +81,12 @@ function failedOne(one: Peer, peer: Somebody, context: PeerContext): readonly st
       return [`name ${one.pattern} is not enforced yet`];
   }
 }
+
+const isNode = ({ labels }: Somebody): boolean => 'reserved:remote-node' in labels || 'reserved:host' in labels;
+
+/** For blocks of Cilium's policies. */
+const isOutside = (peer: Somebody, { cidrMatchesNodes }: PeerContext): boolean =>
+  peer.kind === 'outside' || (cidrMatchesNodes && isNode(peer));
 
 function inBlock(cidr: Prefix, except: readonly Prefix[], peer: Somebody): readonly string[] {
   const [address] = peer.addresses;

@@ -19,6 +19,8 @@ export function peerText(peer: Peer): string {
       return 'everybody';
     case 'labels':
       return termsText(peer.terms);
+    case 'nodes':
+      return `nodes:${termsText(peer.terms)}`;
     case 'cidr':
       return `${peer.pods ? 'ipBlock' : 'cidr'}:${peer.cidr}${exceptText(peer.except)}`;
     case 'cidr-group': {

@@ -91,6 +91,8 @@ export interface OracleOptions {
   readonly mode?: 'default' | 'always' | 'never';
   readonly groups?: Readonly<Record<string, readonly string[]>>;
   readonly allowLocalHost?: boolean;
+  /** Option policy-cidr-match-mode: nodes. */
+  readonly cidrMatchesNodes?: boolean;
 }
 
 type Direction = 'ingress' | 'egress';
@@ -184,9 +186,9 @@ function selects(selector: RawSelector, namespace: string, party: Party): boolea
 
 /** A key without source is of any source. */
 function ciliumValue(party: Party, key: string): string | undefined {
-  const [, source = '', name = ''] = /^(?:(k8s|reserved|any|cidr|fqdn):)?(.*)$/s.exec(key) ?? [];
+  const [, source = '', name = ''] = /^(?:(k8s|reserved|any|cidr|fqdn|node):)?(.*)$/s.exec(key) ?? [];
   if (source !== '' && source !== 'any') return labelValue(party, `${source}:${name}`);
-  return ['k8s', 'reserved'].map(one => labelValue(party, `${one}:${name}`)).find(value => value !== undefined);
+  return ['k8s', 'reserved', 'node'].map(one => labelValue(party, `${one}:${name}`)).find(value => value !== undefined);
 }
 
 function matches(selector: RawSelector, value: (key: string) => string | undefined): boolean {
@@ -231,12 +233,14 @@ function matchesRule(
   const hasPorts = (rule.toPorts ?? []).length + (rule.icmps ?? []).length > 0;
   if (kinds.length === 0 && !hasPorts) return false;
   const outside = has(peer, 'reserved:world') || peer.labels.every(label => label.startsWith('cidr:'));
+  const isNode = has(peer, 'reserved:remote-node') || has(peer, 'reserved:host');
+  const byAddress = outside || (isNode && options.cidrMatchesNodes === true);
   const isPeer =
     kinds.length === 0 ||
     (endpoints ?? []).some(selector => selects(selector, namespace, peer)) ||
     (entities ?? []).some(entity => isEntity(entity, peer)) ||
-    (cidrs ?? []).some(cidr => outside && inBlock(cidr, [], peer.cidr)) ||
-    (cidrSet ?? []).some(set => outside && inSet(set, peer.cidr, options)) ||
+    (cidrs ?? []).some(cidr => byAddress && inBlock(cidr, [], peer.cidr)) ||
+    (cidrSet ?? []).some(set => byAddress && inSet(set, peer.cidr, options)) ||
     (nodes ?? []).some(one => has(peer, 'reserved:remote-node') && matches(one, key => ciliumValue(peer, key))) ||
     (fqdns ?? []).some(one => has(peer, `fqdn:${one.matchName ?? one.matchPattern}`));
   if (!isPeer) return false;

@@ -1,6 +1,7 @@
 /** Which identities a peer of a rule stands for. */
 import {
   type AddressBlockRow,
+  type AddressClassRow,
   type CidrGroupReference,
   type CidrGroupRow,
   isIPv4,
@@ -15,7 +16,7 @@ import {
 export interface PeerIdentity {
   readonly id: number;
   readonly labels: Labels;
-  /** `cidr` and `class`: the block. */
+  /** `cidr` and `class`: the block; of a class of nodes the longest one that policies name. */
   readonly prefix: Prefix | undefined;
   readonly kind: 'labels' | 'cidr' | 'class';
   /** 'TCP/http' style keys, '6/http' → port numbers of the pods that have this identity. */
@@ -24,11 +25,17 @@ export interface PeerIdentity {
 
 export interface PeerContext {
   readonly cidrGroups: readonly CidrGroupRow[];
+  /** Blocks of Cilium's policies hold nodes too. */
+  readonly cidrMatchesNodes: boolean;
   /** Addresses that a toServices reference stands for: endpoints' identities. */
   readonly serviceIdentities: (peer: Extract<Peer, { kind: 'service' }>) => ReadonlySet<number>;
 }
 
-export const noPeerContext: PeerContext = { cidrGroups: [], serviceIdentities: () => new Set() };
+export const noPeerContext: PeerContext = {
+  cidrGroups: [],
+  cidrMatchesNodes: false,
+  serviceIdentities: () => new Set(),
+};
 
 /** What policy takes an address block for. `dualStack`: world-ipv4 and world-ipv6 instead of world. */
 export function blockIdentity({ kind, prefix, id, apiServer }: AddressBlockRow, dualStack: boolean): PeerIdentity {
@@ -40,10 +47,18 @@ export function blockIdentity({ kind, prefix, id, apiServer }: AddressBlockRow, 
   return { id, labels, prefix, kind, namedPorts: new Map() };
 }
 
+export function classIdentity({ id, labels, block, namedPorts }: AddressClassRow): PeerIdentity {
+  return { id, labels, prefix: block, kind: 'class', namedPorts: new Map(namedPorts) };
+}
+
+/** Whether a peer is found by the class of an address, beside the identity that the address has. */
+export function asksClass(peer: Peer, { cidrMatchesNodes }: Pick<PeerContext, 'cidrMatchesNodes'>): boolean {
+  if (peer.kind === 'cidr') return peer.pods || cidrMatchesNodes;
+  return peer.kind === 'nodes' || (peer.kind === 'cidr-group' && cidrMatchesNodes);
+}
+
 export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerContext): boolean {
-  // A class stands beside an identity, never alone: only ipBlocks name it. And they name nothing else: the identity of a block that
-  // Cilium's rules name may hold addresses that the ipBlock leaves out.
-  if ((identity.kind === 'class') !== (peer.kind === 'cidr' && peer.pods)) return false;
+  if (identity.kind === 'class') return selectsClass(peer, identity, context);
   switch (peer.kind) {
     case 'everybody':
       return true;
@@ -51,15 +66,29 @@ export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerCon
       return matchesTerms(peer.terms, identity.labels);
     case 'fqdn':
       return `fqdn:${peer.pattern}` in identity.labels;
+    case 'nodes':
+      return false;
     case 'service':
       return context.serviceIdentities(peer).has(identity.id);
     case 'cidr':
-      return inBlock(peer.cidr, peer.except, identity);
+      // The identity of a block that Cilium's rules name may hold addresses that an ipBlock leaves out.
+      return !peer.pods && inBlock(peer.cidr, peer.except, identity);
     case 'cidr-group':
-      return groupsOf(peer.group, context).some(group =>
-        group.cidrs.some(cidr => inBlock(cidr, peer.except, identity)),
-      );
+      return inGroup(peer, identity, context);
   }
+}
+
+/** A class stands beside an identity, never alone: only who asks about addresses means it. */
+function selectsClass(peer: Peer, identity: PeerIdentity, context: PeerContext): boolean {
+  const isNode = 'reserved:remote-node' in identity.labels || 'reserved:host' in identity.labels;
+  const asked = isNode && context.cidrMatchesNodes;
+  if (peer.kind === 'cidr') return (peer.pods || asked) && inBlock(peer.cidr, peer.except, identity);
+  if (peer.kind === 'cidr-group') return asked && inGroup(peer, identity, context);
+  return peer.kind === 'nodes' && isNode && matchesTerms(peer.terms, identity.labels);
+}
+
+function inGroup(peer: Extract<Peer, { kind: 'cidr-group' }>, identity: PeerIdentity, context: PeerContext): boolean {
+  return groupsOf(peer.group, context).some(group => group.cidrs.some(cidr => inBlock(cidr, peer.except, identity)));
 }
 
 export function groupsOf(reference: CidrGroupReference, context: PeerContext): readonly CidrGroupRow[] {

@@ -39,13 +39,13 @@ export const pods: readonly Party[] = [
   pod('n2', ['app=a'], '10.244.2.2'),
   pod('n2', ['app=b'], 'fd00:1::5'),
 ];
-export const host: Party = { labels: ['reserved:host', 'k8s:zone=a'], cidr: '192.168.0.1' };
+export const host: Party = { labels: ['reserved:host', 'k8s:zone=a', 'node:zone=a'], cidr: '192.168.0.1' };
 export const init: Party = { labels: ['reserved:init'], cidr: '10.244.1.9' };
 const nodes: readonly Party[] = [
   host,
   init,
-  { labels: ['reserved:remote-node', 'k8s:zone=b'], cidr: '192.168.0.2' },
-  { labels: ['reserved:kube-apiserver', 'reserved:remote-node'], cidr: '192.168.0.3' },
+  { labels: ['reserved:remote-node', 'node:zone=b'], cidr: '192.168.0.2' },
+  { labels: ['reserved:kube-apiserver', 'reserved:remote-node', 'node:zone=a', 'node:role=x'], cidr: '192.168.0.3' },
   { labels: ['reserved:health'], cidr: '10.244.1.8' },
 ];
 export const outside: readonly Party[] = [
@@ -134,16 +134,12 @@ const networkPort: fc.Arbitrary<RawPort> = fc.oneof(
     .map(([protocol, port]) => (protocol === undefined ? port : { ...port, protocol })),
 );
 
-/** Known limit: what a port name means to each pod of an ipBlock is not known to egress rules; such a rule lets nothing through. */
-const isNumber = ({ port }: RawPort): boolean => typeof port !== 'string';
-const isBlock = (peer: RawPeer): boolean => peer.ipBlock !== undefined;
-
 function networkRule(field: 'from' | 'to'): fc.Arbitrary<RawRule> {
   const peers = fc.option(fc.array(rawPeer, { maxLength: 2 }), { nil: undefined });
   const list = fc.option(fc.array(networkPort, { maxLength: 2 }), { nil: undefined });
   return fc.tuple(peers, list).map(([who, what]) => ({
     ...(who === undefined ? {} : { [field]: who }),
-    ...(what === undefined ? {} : { ports: field === 'to' && who?.some(isBlock) ? what.filter(isNumber) : what }),
+    ...(what === undefined ? {} : { ports: what }),
   }));
 }
 
@@ -204,7 +200,7 @@ function ciliumRule(side: 'from' | 'to'): fc.Arbitrary<RawRule> {
     some(entities).map(list => ({ [`${side}Entities`]: list })),
     some(fc.constantFrom(...blocks)).map(list => ({ [`${side}CIDR`]: list })),
     some(cidrSet).map(list => ({ [`${side}CIDRSet`]: list })),
-    some(selector(['zone'])).map(list => ({ [`${side}Nodes`]: list })),
+    some(selector(['zone', 'node:role'])).map(list => ({ [`${side}Nodes`]: list })),
   );
   const what = fc.oneof(
     fc.constant({}),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   type AddressBlockRow,
+  allLabels,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
   firstCidrIdentity,
@@ -17,10 +18,12 @@ import {
   ruleReferenceKey,
 } from '@ciliate/model';
 import * as fc from 'fast-check';
+import { AddressAsks } from './address-asks.ts';
 import type { EnforcementMode } from './compile-group.ts';
+import { ExactClasses } from './exact-classes.ts';
 import { PolicyLookup, policyKeyText } from './lookup.ts';
+import { blockOfKey } from './named-addresses.ts';
 import { type Flow, oracleVerdict, type Party, type RawPolicy } from './oracle.test-lib.ts';
-import { noPeerContext, prefixesOf } from './peers.ts';
 import { cidrGroups, everybody, flows, host, init, outside, pods, policies } from './policies.test-lib.ts';
 import { PolicyCompiler } from './policy-compiler.ts';
 
@@ -59,18 +62,41 @@ function rowOf(policy: RawPolicy): PolicyRow {
   return parsed.row;
 }
 
+const isNode = ({ labels }: Party): boolean => labels.some(label => /^reserved:(host|remote-node)$/.test(label));
+
+/** What a Node object says. */
+function nodeLabelsOf(party: Party): Readonly<Record<string, string>> {
+  const own = Object.entries(labelsOf(party)).filter(([key]) => /^(node|k8s):/.test(key));
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(key.indexOf(':') + 1), value]));
+}
+
+/** As identities: what nodes are labelled is asked by their addresses. */
+function identityLabels(party: Party): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(labelsOf(party)).filter(([key]) => !key.startsWith('node:')));
+}
+
 /** Compiler and what stands around it: identities, blocks, and who has which. */
 class World {
-  readonly options: { readonly mode: EnforcementMode; readonly allowLocalHost: boolean; readonly dualStack: boolean };
+  readonly options: {
+    readonly mode: EnforcementMode;
+    readonly allowLocalHost: boolean;
+    readonly dualStack: boolean;
+    readonly cidrMatchesNodes: boolean;
+  };
+  readonly #asks: AddressAsks;
+  readonly #exact = new ExactClasses([]);
+  readonly #classOf = new Map<string, number>();
   readonly compiler: PolicyCompiler;
   readonly policies = new Map<string, RawPolicy>();
   #blocks = new Map<string, AddressBlockRow>();
   readonly #numbers = new Map<string, number>();
 
-  constructor(mode: EnforcementMode, allowLocalHost: boolean) {
-    this.options = { mode, allowLocalHost, dualStack: false };
+  constructor(mode: EnforcementMode, allowLocalHost: boolean, cidrMatchesNodes = false) {
+    this.options = { mode, allowLocalHost, dualStack: false, cidrMatchesNodes };
     this.compiler = new PolicyCompiler(this.options);
     this.compiler.setCidrGroups(groups);
+    this.#asks = new AddressAsks({ clusterName: 'default', cidrMatchesNodes, nodeLabels: allLabels });
+    this.#asks.setCidrGroups(groups);
   }
 
   addEverybody(): void {
@@ -80,7 +106,7 @@ class World {
 
   addIdentity(party: Party): void {
     const id = identityOf(party);
-    this.compiler.setIdentity({ id, labels: labelsOf(party) });
+    this.compiler.setIdentity({ id, labels: identityLabels(party) });
     this.compiler.setNamedPorts(id, namedPorts(party));
   }
 
@@ -94,29 +120,42 @@ class World {
     const key = policyKey(row);
     if (isThere) this.policies.set(key, policy);
     else this.policies.delete(key);
-    this.#number(isThere ? row : undefined, key);
+    this.#asks.set(key, isThere ? row : undefined);
+    this.#asks.takeChanges();
+    this.#number();
     this.compiler.setPolicy(key, isThere ? row : undefined);
   }
 
-  readonly #rows = new Map<string, PolicyRow>();
-
-  #number(row: PolicyRow | undefined, key: string): void {
-    if (row === undefined) this.#rows.delete(key);
-    else this.#rows.set(key, row);
+  #number(): void {
     const wanted = new Map<string, AddressBlockRow>();
-    const traffic = [...this.#rows.values()]
-      .flatMap(one => one.rules)
-      .flatMap(rule => [...rule.ingress, ...rule.egress]);
-    for (const peer of traffic.flatMap(one => one.peers ?? [])) {
-      const kind = peer.kind === 'cidr' && peer.pods ? 'class' : 'cidr';
-      for (const prefix of prefixesOf(peer, { ...noPeerContext, cidrGroups: groups })) {
-        const text = `${kind} ${prefix}`;
-        wanted.set(text, { kind, prefix, id: this.#id(kind, text) });
-      }
+    for (const key of this.#asks.blocks()) {
+      const { kind, prefix } = blockOfKey(key);
+      wanted.set(key, { kind, prefix, id: this.#id(kind, key) });
     }
     for (const [text, block] of this.#blocks) if (!wanted.has(text)) this.compiler.removeIdentity(block.id);
     for (const [text, block] of wanted) if (!this.#blocks.has(text)) this.compiler.setBlock(block);
     this.#blocks = wanted;
+    for (const party of everybody) {
+      const address = parseAddress(party.cidr ?? '');
+      const node = { name: address, labels: nodeLabelsOf(party), addresses: [address], local: party === host };
+      if (isNode(party)) this.#exact.set(address, this.#asks.ofNode({ ...node, apiServers: [] }), 0);
+      else this.#exact.set(address, this.#asks.ofPod(pods.includes(party) ? [address] : [], namedPorts(party)), 0);
+    }
+    this.#classOf.clear();
+    for (const [key, row] of this.#exact.takeDirty(0, 0)) {
+      const before = this.#known.get(key);
+      if (before !== undefined && before !== row?.id) this.compiler.removeIdentity(before);
+      if (row === undefined) this.#known.delete(key);
+      else this.#known.set(key, row.id);
+      if (row !== undefined) this.compiler.setClass(row);
+      for (const address of row?.addresses ?? []) this.#classOf.set(address, row?.id ?? 0);
+    }
+  }
+
+  readonly #known = new Map<string, number>();
+
+  #class(peer: Party): number {
+    return this.#classOf.get(parseAddress(peer.cidr ?? '')) ?? this.blockOf('class', peer.cidr) ?? 0;
   }
 
   #id(kind: 'cidr' | 'class', text: string): number {
@@ -145,7 +184,7 @@ class World {
       return lookup.ask({
         direction: direction === 'ingress' ? 0 : 1,
         identity: block ?? identityOf(peer),
-        classIdentity: compiled.usesClasses ? (this.blockOf('class', peer.cidr) ?? 0) : 0,
+        classIdentity: compiled.usesClasses ? this.#class(peer) : 0,
         protocol: protocolNumbers[flow.protocol],
         port: flow.port,
       }).allowed;
@@ -165,7 +204,8 @@ class World {
   }
 
   #blockText(id: number): string {
-    return [...this.#blocks].find(([, block]) => block.id === id)?.[0] ?? String(id);
+    const found = [...this.#blocks].map(([key, block]) => [key, block.id] as const);
+    return [...found, ...this.#known].find(([, one]) => one === id)?.[0] ?? String(id);
   }
 }
 
@@ -188,7 +228,8 @@ const modes = fc.constantFrom<EnforcementMode>('default', 'default', 'always', '
 
 function checkAgainstOracle(world: World): void {
   const all = [...world.policies.values()];
-  const options = { mode: world.options.mode, allowLocalHost: world.options.allowLocalHost, groups: cidrGroups };
+  const { mode, allowLocalHost, cidrMatchesNodes } = world.options;
+  const options = { mode, allowLocalHost, cidrMatchesNodes, groups: cidrGroups };
   for (const subject of subjects) {
     // Without any policy the node leaves even those without identity alone (policy-compiler.ts).
     if (subject === init && all.length === 0) continue;
@@ -215,8 +256,9 @@ test('compiled maps give the verdict that the API texts give, for every flow', (
       fc.array(policies, { minLength: 1, maxLength: 4 }),
       modes,
       fc.boolean(),
-      (list, mode, allowLocalHost) => {
-        const world = new World(mode, allowLocalHost);
+      fc.boolean(),
+      (list, mode, allowLocalHost, cidrMatchesNodes) => {
+        const world = new World(mode, allowLocalHost, cidrMatchesNodes);
         world.addEverybody();
         for (const policy of list) world.set(policy, true);
         checkAgainstOracle(world);

@@ -1,6 +1,7 @@
 /** Keeps the policy map of each group of endpoints: a change costs the groups that it touches. */
 import {
   type AddressBlockRow,
+  type AddressClassRow,
   type CidrGroupRow,
   type IdentityRow,
   type Peer,
@@ -17,7 +18,7 @@ import {
   type EnforcementMode,
   type PolicySubject,
 } from './compile-group.ts';
-import { blockIdentity, noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
+import { blockIdentity, classIdentity, noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
 import { peerKey, SelectorCache } from './selector-cache.ts';
 
 export interface PolicyCompilerOptions {
@@ -25,6 +26,8 @@ export interface PolicyCompilerOptions {
   readonly allowLocalHost: boolean;
   /** world-ipv4 and world-ipv6 instead of world. */
   readonly dualStack: boolean;
+  /** Blocks of Cilium's policies hold nodes too. */
+  readonly cidrMatchesNodes: boolean;
 }
 
 interface Group {
@@ -36,7 +39,7 @@ interface Group {
 
 export class PolicyCompiler {
   readonly #options: PolicyCompilerOptions;
-  readonly #selectors = new SelectorCache(noPeerContext);
+  readonly #selectors: SelectorCache;
   readonly #policies = new Map<string, PolicyRow>();
   readonly #groups = new Map<string, Group>();
   readonly #usersOf = new Map<string, Set<string>>();
@@ -44,11 +47,13 @@ export class PolicyCompiler {
   readonly #references = new Map<number, { readonly reference: RuleReference; users: number }>();
   readonly #peerKeys = new WeakMap<Peer, string>();
   readonly #namedPorts = new Map<number, PeerIdentity['namedPorts']>();
-  #cidrGroups: readonly CidrGroupRow[] = [];
   readonly #dirty = new Set<string>();
+  #context: PeerContext;
 
   constructor(options: PolicyCompilerOptions) {
     this.#options = options;
+    this.#context = { ...noPeerContext, cidrMatchesNodes: options.cidrMatchesNodes };
+    this.#selectors = new SelectorCache(this.#context);
   }
 
   /** Groups to compile again, since it was last asked. */
@@ -99,21 +104,21 @@ export class PolicyCompiler {
     if (identity !== undefined) this.#put({ ...identity, namedPorts });
   }
 
-  setCidrGroups(groups: readonly CidrGroupRow[]): void {
-    this.#cidrGroups = groups;
-    this.#touch(this.#selectors.setContext({ ...this.#context(), cidrGroups: groups }, ['cidr-group']));
+  setClass(row: AddressClassRow): void {
+    this.#put(classIdentity(row));
+  }
+
+  setCidrGroups(cidrGroups: readonly CidrGroupRow[]): void {
+    this.#setContext({ ...this.#context, cidrGroups }, 'cidr-group');
   }
 
   setServiceIdentities(serviceIdentities: PeerContext['serviceIdentities']): void {
-    const context = { cidrGroups: this.#cidrGroups, serviceIdentities };
-    this.#serviceIdentities = serviceIdentities;
-    this.#touch(this.#selectors.setContext(context, ['service']));
+    this.#setContext({ ...this.#context, serviceIdentities }, 'service');
   }
 
-  #serviceIdentities: PeerContext['serviceIdentities'] = noPeerContext.serviceIdentities;
-
-  #context(): PeerContext {
-    return { cidrGroups: this.#cidrGroups, serviceIdentities: this.#serviceIdentities };
+  #setContext(context: PeerContext, kind: Peer['kind']): void {
+    this.#context = context;
+    this.#touch(this.#selectors.setContext(context, [kind]));
   }
 
   #put(identity: PeerIdentity): void {
@@ -153,6 +158,7 @@ export class PolicyCompiler {
       // Without any policy nobody is isolated, not even who has no identity yet.
       mode: this.#policies.size === 0 && this.#options.mode === 'default' ? 'never' : this.#options.mode,
       allowLocalHost: this.#options.allowLocalHost,
+      cidrMatchesNodes: this.#options.cidrMatchesNodes,
       now,
       select: peer => {
         const key = this.#keyOf(peer);

@@ -1,8 +1,7 @@
 /** policies × identities × who runs here → policyGroups, endpointPolicies, policyRules. */
 import {
   type AddressBlockRow,
-  type AuditMode,
-  auditedBy,
+  type AddressClassRow,
   type CidrGroupRow,
   type EndpointRow,
   type EndpointSliceRow,
@@ -14,8 +13,6 @@ import {
   type PodRow,
   type PolicyGroupRow,
   type PolicyRow,
-  policyKey,
-  protocolNumbers,
   type RemoteEndpointRow,
   ruleReferenceKey,
   type ServiceRow,
@@ -32,9 +29,13 @@ import {
 } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
 import { apiServerAddresses, isApiServerSlice } from '../network/api-servers.ts';
+import { AuditedPolicies } from './audited-policies.ts';
 import type { CompiledGroup } from './compile-group.ts';
 import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
+import { namedPortEntries } from './named-addresses.ts';
 import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
+import { PolicyPeers } from './policy-peers.ts';
+import { linger } from './restore-policy.ts';
 import { serviceIdentities } from './service-peers.ts';
 import { splittingLabel } from './splitting-label.ts';
 
@@ -62,6 +63,7 @@ type PolicyInputs = {
   readonly clusterwidePolicies: PolicyRow;
   readonly cidrGroups: CidrGroupRow;
   readonly addressBlocks: AddressBlockRow;
+  readonly addressClasses: AddressClassRow;
   readonly identities: IdentityRow;
   readonly endpoints: EndpointRow;
   readonly remoteEndpoints: RemoteEndpointRow;
@@ -72,7 +74,10 @@ type PolicyInputs = {
   readonly endpointSlices: EndpointSliceRow;
 };
 
-type PolicyControllerTables = Pick<Tables, keyof PolicyInputs | 'policyGroups' | 'policyRules' | 'endpointPolicies'>;
+type PolicyControllerTables = Pick<
+  Tables,
+  keyof PolicyInputs | 'policyGroups' | 'policyPeers' | 'policyRules' | 'endpointPolicies'
+>;
 
 export function policyController(
   tables: PolicyControllerTables,
@@ -81,16 +86,16 @@ export function policyController(
   modules: ControllerModules,
 ): Controller<PolicyInputs> {
   const runner = new PolicyRunner(tables, options, restore, modules);
-  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities } = tables;
-  const { endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices } = tables;
+  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, addressClasses } = tables;
+  const { identities, endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices } = tables;
   return new Controller<PolicyInputs>(
     {
       name: 'policy-groups',
       inputs: {
-        ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, identities },
-        ...{ endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices },
+        ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, addressClasses },
+        ...{ identities, endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices },
       },
-      outputs: [tables.policyGroups, tables.policyRules, tables.endpointPolicies],
+      outputs: [tables.policyGroups, tables.policyPeers, tables.policyRules, tables.endpointPolicies],
       // Half of the policies would open what the other half denies, and half of the identities deny what is allowed.
       whole: true,
       run: (changes, txn) => runner.run(changes, txn),
@@ -99,9 +104,6 @@ export function policyController(
     modules,
   );
 }
-
-/** ms that a group without endpoints is kept: an endpoint's entry may still name it. */
-const linger = 10_000;
 
 interface GroupState {
   readonly id: number;
@@ -120,9 +122,8 @@ class PolicyRunner {
   readonly #groupOf = new Map<string, string>();
   readonly #ids = new IdAllocator({ min: 1, max: 0x7fff_ffff });
   readonly #restoredIds: ReadonlyMap<string, number>;
-  /** Policy key → when its audit ends. */
-  readonly #audits = new Map<string, number>();
-  readonly #namespaceAudits = new Map<string, AuditMode>();
+  readonly #audits: AuditedPolicies;
+  readonly #peers: PolicyPeers;
   /** Keys of policies with toServices. */
   readonly #withServices = new Set<string>();
   #revision: number;
@@ -137,6 +138,8 @@ class PolicyRunner {
     this.#options = options;
     this.#modules = modules;
     this.#compiler = new PolicyCompiler(options);
+    this.#audits = new AuditedPolicies(tables, modules.clock);
+    this.#peers = new PolicyPeers(tables.policyPeers);
     this.#restoredIds = new Map([...restore.endpoints].map(([address, { group }]) => [address, group]));
     this.#revision = Math.max(0, ...[...restore.endpoints.values()].map(({ revision }) => revision));
     const highest = Math.max(0, ...this.#restoredIds.values());
@@ -145,7 +148,7 @@ class PolicyRunner {
   }
 
   run(changes: ChangesOf<PolicyInputs>, txn: WriteTxn): void {
-    this.#readPolicies(changes);
+    for (const [key, policy] of this.#audits.read(changes)) this.#compiler.setPolicy(key, policy);
     if (changes.cidrGroups.length > 0) this.#compiler.setCidrGroups(this.#tables.cidrGroups.all());
     this.#readIdentities(changes);
     this.#readNamedPorts(changes);
@@ -153,6 +156,7 @@ class PolicyRunner {
     this.#readServices(changes);
     const now = this.#modules.clock.now();
     for (const name of this.#compiler.takeDirty()) this.#compile(name, now, txn);
+    this.#peers.write(this.#revision, txn);
     this.#dropEmpty(now, txn);
     this.#writeRules(txn);
   }
@@ -160,50 +164,22 @@ class PolicyRunner {
   /** ms until the next audit ends, or a group without endpoints may go. */
   untilExpiry(): number | undefined {
     const empty = [...this.#groups.values()].filter(({ members }) => members.size === 0);
-    const ends = [...this.#audits.values(), ...empty.map(({ emptySince }) => emptySince + linger)];
+    const ends = [...this.#audits.ends(), ...empty.map(({ emptySince }) => emptySince + linger)];
     const [next] = ends.toSorted((a, b) => a - b);
     return next === undefined ? undefined : Math.max(0, next - this.#modules.clock.now());
-  }
-
-  #readPolicies(changes: ChangesOf<PolicyInputs>): void {
-    const touched = new Map<string, PolicyRow | undefined>();
-    for (const source of ['policies', 'ciliumPolicies', 'clusterwidePolicies'] as const) {
-      for (const { key, row, deleted } of changes[source]) touched.set(key, deleted ? undefined : row);
-    }
-    const moved = changes.namespaces.filter(({ row, deleted }) => this.#namespaceAudit(row, deleted));
-    const names = new Set(moved.map(({ row }) => row.name));
-    const now = this.#modules.clock.now();
-    const over = new Set([...this.#audits].filter(([, until]) => until <= now).map(([key]) => key));
-    if (names.size + over.size > 0) {
-      for (const row of [...this.#tables.policies.all(), ...this.#policies()]) {
-        const key = policyKey(row);
-        if (over.has(key) || (row.namespace !== '' && names.has(row.namespace))) touched.set(key, row);
-      }
-    }
-    for (const [key, row] of touched) this.#setPolicy(key, row);
-  }
-
-  /** True when it is another than before. */
-  #namespaceAudit({ name, audit = 'off' }: NamespaceRow, deleted: boolean): boolean {
-    const before = JSON.stringify(this.#namespaceAudits.get(name) ?? 'off');
-    if (deleted) this.#namespaceAudits.delete(name);
-    else this.#namespaceAudits.set(name, audit);
-    return before !== JSON.stringify(this.#namespaceAudits.get(name) ?? 'off');
-  }
-
-  #setPolicy(key: string, row: PolicyRow | undefined): void {
-    const policy = row === undefined ? undefined : auditedBy(row, this.#tables.namespaces.get(row.namespace));
-    this.#audits.delete(key);
-    if (typeof policy?.audit === 'object' && policy.audit.until > this.#modules.clock.now()) {
-      this.#audits.set(key, policy.audit.until);
-    }
-    this.#compiler.setPolicy(key, policy);
   }
 
   #readIdentities(changes: ChangesOf<PolicyInputs>): void {
     for (const { row, deleted } of changes.addressBlocks) {
       if (deleted) this.#compiler.removeIdentity(row.id);
-      else this.#compiler.setBlock(row);
+      else if (row.leaving !== true) this.#compiler.setBlock(row);
+      this.#peers.note(row.id, !deleted);
+    }
+    for (const { row, deleted } of changes.addressClasses) {
+      if (deleted) this.#compiler.removeIdentity(row.id);
+      // What a number stands for never changes; only which addresses have it.
+      else if (!this.#peers.has(row.id)) this.#compiler.setClass(row);
+      this.#peers.note(row.id, !deleted);
     }
     for (const { row, deleted } of changes.identities) {
       // 0 is nobody's number, and everybody's in a policy map; the host's has its node's labels.
@@ -331,11 +307,6 @@ class PolicyRunner {
     this.#compiler.setServiceIdentities(peer => serviceIdentities(this.#tables, peer));
   }
 
-  *#policies(): IterableIterator<PolicyRow> {
-    yield* this.#tables.ciliumPolicies.all();
-    yield* this.#tables.clusterwidePolicies.all();
-  }
-
   #compile(name: string, now: number, txn: WriteTxn): void {
     const group = this.#groups.get(name);
     if (group === undefined) return;
@@ -406,14 +377,8 @@ function usesServices(policy: PolicyRow): boolean {
   return rules.some(traffic => traffic.peers?.some(peer => peer.kind === 'service') ?? false);
 }
 
-function portMap(ports: PodRow['namedPorts']): ReadonlyMap<string, readonly number[]> {
-  return new Map(
-    Object.entries(ports).map(([name, { port, protocol }]) => [
-      `${protocolNumbers[protocol]}/${name.toLowerCase()}`,
-      [port],
-    ]),
-  );
-}
+const portMap = (ports: PodRow['namedPorts']): ReadonlyMap<string, readonly number[]> =>
+  new Map(namedPortEntries(ports));
 
 function union(maps: readonly ReadonlyMap<string, readonly number[]>[]): ReadonlyMap<string, readonly number[]> {
   const all = new Map<string, readonly number[]>();

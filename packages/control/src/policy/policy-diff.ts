@@ -129,7 +129,7 @@ function kindsOf(before: PolicyScene, after: PolicyScene): readonly Kind[] {
     ['host', 'remote-node', 'kube-apiserver'].includes(name) || name.startsWith('world');
   const others = after.reserved().filter(({ name }) => isAsked(name));
   const outside = new Map([before, after].flatMap(outsideSamples).map(one => [one.name, one]));
-  for (const one of [...after.input.pods, ...others, ...outside.values()]) {
+  for (const one of [...after.input.pods, ...others, ...after.nodes(), ...outside.values()]) {
     const own = one.kind === 'outside' ? one.name : one.identity;
     const key = JSON.stringify([own, [...one.namedPorts], before.classOf(one), after.classOf(one)]);
     const known = kinds.get(key);

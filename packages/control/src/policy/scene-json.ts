@@ -2,7 +2,7 @@
 import type { CidrGroupRow, Peer, PolicyRow } from '@ciliate/model';
 import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
 
-export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceIdentities' | 'blocks'> {
+export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceIdentities' | 'numbers'> {
   readonly pods: readonly (Omit<Somebody, 'namedPorts'> & {
     readonly namedPorts: readonly (readonly [string, readonly number[]])[];
   })[];
@@ -13,7 +13,7 @@ export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceIdentities'
 type ServicePeer = Extract<Peer, { kind: 'service' }>;
 
 export function sceneToJson({ input }: PolicyScene): SceneJson {
-  const { pods, serviceIdentities, blocks: _own, ...rest } = input;
+  const { pods, serviceIdentities, numbers: _own, ...rest } = input;
   const services = new Map(
     servicePeers(rest.policies).map(peer => [JSON.stringify(peer.service), [...serviceIdentities(peer)]]),
   );
@@ -42,7 +42,7 @@ export function withPolicies(
   policies: readonly PolicyRow[],
   groups: readonly CidrGroupRow[],
 ): PolicyScene {
-  const { blocks: _own, ...input } = scene.input;
+  const { numbers: _own, ...input } = scene.input;
   const keyOf = ({ kind, namespace, name }: PolicyRow) => `${kind}/${namespace}/${name}`;
   const all = new Map([...input.policies, ...policies].map(policy => [keyOf(policy), policy]));
   const names = new Map([...input.cidrGroups, ...groups].map(group => [group.name, group]));

@@ -10,14 +10,16 @@ import {
 import type { PolicyScene, Somebody } from './scene.ts';
 
 /**
- * 'shop/web', 'shop/web-*', 'shop/*', '*', 'shop/app=web' (labels), an address, or one of host, world, remote-node, kube-apiserver,
- * health, ingress, init, unmanaged. Empty: nobody is called so. Throws ModelError BAD_SELECTOR for labels that are none.
+ * 'shop/web', 'shop/web-*', 'shop/*', '*', 'shop/app=web' (labels), 'node:worker-1', 'node:zone=a', an address, or one of host, world,
+ * remote-node, kube-apiserver, health, ingress, init, unmanaged. Empty: nobody is called so. Throws ModelError BAD_SELECTOR for labels that
+ * are none.
  */
 export function somebodyNamed(scene: PolicyScene, text: string): readonly Somebody[] {
   const address = tryParseAddress(text);
   if (address !== undefined) return [byAddress(scene, address)];
   if (text === 'world') return scene.reserved().filter(one => one.name.startsWith('world'));
   if (Object.keys(reservedIdentities).includes(text)) return [scene.reservedOne(text as ReservedIdentity)];
+  if (text.startsWith('node:')) return nodesNamed(scene, text.slice('node:'.length));
   if (text === '*') return scene.input.pods;
   const slash = text.indexOf('/');
   const [namespace, name] = slash < 0 ? ['default', text] : [text.slice(0, slash), text.slice(slash + 1)];
@@ -35,7 +37,17 @@ export function somebodyNamed(scene: PolicyScene, text: string): readonly Somebo
 }
 
 function byAddress(scene: PolicyScene, address: Address): Somebody {
-  return scene.input.pods.find(pod => pod.addresses.includes(address)) ?? scene.outside(address);
+  const known = [...scene.input.pods, ...scene.nodes()].find(one => one.addresses.includes(address));
+  if (known === undefined) return scene.outside(address);
+  // What decides about a node may be the address.
+  return known.kind === 'pod' ? known : { ...known, addresses: [address] };
+}
+
+function nodesNamed(scene: PolicyScene, name: string): readonly Somebody[] {
+  if (!/[=!,()]/.test(name)) return scene.nodes().filter(one => pattern(`node:${name}`).test(one.name));
+  const selector = parseSelector(name);
+  const labels = new Map(scene.input.nodes.map(node => [`node:${node.name}`, node.labels]));
+  return scene.nodes().filter(one => matchesSelector(selector, labels.get(one.name) ?? {}));
 }
 
 function ownLabels({ labels }: Somebody): Readonly<Record<string, string>> {

@@ -8,8 +8,10 @@ import {
   type Labels,
   matchesTerms,
   type NamespaceRow,
+  type NodeRow,
   namespaceFromK8s,
   networkPolicyFromK8s,
+  nodeFromK8s,
   type Parsed,
   type ParseProblem,
   type PodRow,
@@ -19,6 +21,8 @@ import {
   protocolNumbers,
   securityLabels,
 } from '@ciliate/model';
+import { nodeIPs } from '../network/addresses.ts';
+import type { PeerNode } from './address-asks.ts';
 import type { PeerContext } from './peers.ts';
 import { identityNumbers, PolicyScene, type SceneInput, type Somebody } from './scene.ts';
 
@@ -41,15 +45,17 @@ export interface SceneObjects {
   readonly places: ReadonlyMap<string, string>;
 }
 
-export type SceneSettings = Pick<SceneInput, 'mode' | 'allowLocalHost' | 'dualStack' | 'now'> & {
-  readonly cluster: string;
-};
+export type SceneSettings = Pick<
+  SceneInput,
+  'mode' | 'allowLocalHost' | 'dualStack' | 'now' | 'cidrMatchesNodes' | 'clusterName'
+>;
 
 export const sceneDefaults: Omit<SceneSettings, 'now'> = {
   mode: 'default',
   allowLocalHost: true,
   dualStack: true,
-  cluster: 'default',
+  cidrMatchesNodes: false,
+  clusterName: 'default',
 };
 
 interface Service {
@@ -67,25 +73,25 @@ interface Collected {
   readonly groups: CidrGroupRow[];
   readonly services: Service[];
   readonly problems: ObjectProblem[];
-  hostLabels: Labels;
+  readonly nodes: NodeRow[];
 }
 
 /** Later objects replace earlier ones of the same kind and name. */
 export function sceneFromObjects(objects: Iterable<PlacedObject>, settings: SceneSettings): SceneObjects {
   const found: Collected = {
     ...{ pods: new Map(), namespaces: new Map(), policies: new Map(), places: new Map() },
-    ...{ groups: [], services: [], problems: [], hostLabels: {} },
+    ...{ groups: [], services: [], problems: [], nodes: [] },
   };
   for (const placed of objects) collect(placed, found);
-  const { cluster, ...rest } = settings;
-  const pods = somebodies(found, cluster);
+  const pods = somebodies(found, settings.clusterName);
   const scene = new PolicyScene({
-    ...rest,
+    ...settings,
     pods,
     policies: [...found.policies.values()].map(row => auditedBy(row, found.namespaces.get(row.namespace))),
     cidrGroups: found.groups,
     serviceIdentities: peer => servedBy(peer, found.services, pods),
-    hostLabels: securitySource(found.hostLabels),
+    hostLabels: securitySource(found.nodes[0]?.labels ?? {}),
+    nodes: found.nodes.map(peerOf),
   });
   return { scene, problems: found.problems, places: found.places };
 }
@@ -143,8 +149,9 @@ function collect(placed: PlacedObject, found: Collected): void {
       asLabels(field(object, 'spec', 'selector')),
     ];
     found.services.push({ namespace, name, labels, selector });
-  } else if (kind === 'Node' && Object.keys(found.hostLabels).length === 0) {
-    found.hostLabels = asLabels(field(object, 'metadata', 'labels'));
+  } else if (kind === 'Node') {
+    const row = parsed(nodeFromK8s(object, ''));
+    if (row !== undefined) found.nodes.push(row);
   }
 }
 
@@ -171,6 +178,15 @@ function podOf(object: unknown, kind: string, namespace: string, name: string): 
   const template = field(object, ...path);
   return { metadata: { ...asFields(field(template, 'metadata')), name, namespace }, spec: field(template, 'spec') };
 }
+
+/** Which of them is `host` nobody says: each is another node. */
+const peerOf = (row: NodeRow): PeerNode => ({
+  name: row.name,
+  labels: row.labels,
+  addresses: nodeIPs(row),
+  local: false,
+  apiServers: [],
+});
 
 function asFields(value: unknown): Fields {
   return isFields(value) ? value : {};

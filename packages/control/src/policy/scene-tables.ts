@@ -1,19 +1,36 @@
 /** What a node knows, as a scene: policies are compiled anew, beside the incremental compiler. */
-import { auditedBy, hostEndpoint, policyKey, type Tables } from '@ciliate/model';
+import {
+  auditedBy,
+  hostEndpoint,
+  type LabelFilter,
+  type Labels,
+  policyKey,
+  reservedIdentities,
+  type Tables,
+} from '@ciliate/model';
+import { apiServerAddresses } from '../network/api-servers.ts';
+import { peerNode } from './address-sources.ts';
 import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
 import { portNumbers } from './scene-objects.ts';
 import { serviceIdentities } from './service-peers.ts';
 
-export type TableScene = Pick<SceneInput, 'mode' | 'allowLocalHost' | 'dualStack' | 'now'> & {
+export type TableScene = Pick<
+  SceneInput,
+  'mode' | 'allowLocalHost' | 'dualStack' | 'now' | 'clusterName' | 'cidrMatchesNodes'
+> & {
   readonly nodeName: string;
+  readonly nodeLabels: LabelFilter;
 };
 
-export function sceneFromTables(tables: Tables, { nodeName, ...settings }: TableScene): PolicyScene {
-  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, namespaces, addressBlocks } = tables;
+export function sceneFromTables(tables: Tables, { nodeName, nodeLabels, ...settings }: TableScene): PolicyScene {
+  const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, namespaces } = tables;
   const own = Object.entries(nodes.get(nodeName)?.labels ?? {}).map(([key, value]) => [`k8s:${key}`, value] as const);
   const all = [...policies.all(), ...ciliumPolicies.all(), ...clusterwidePolicies.all()].map(row =>
     auditedBy(row, namespaces.get(row.namespace)),
   );
+  const servers = apiServerAddresses(tables.endpointSlices);
+  const kept = (labels: Labels) =>
+    Object.fromEntries(Object.entries(labels).filter(([key]) => nodeLabels.keeps('node', key)));
   return new PolicyScene({
     ...settings,
     pods: [...localPods(tables), ...remotePods(tables)],
@@ -21,7 +38,8 @@ export function sceneFromTables(tables: Tables, { nodeName, ...settings }: Table
     cidrGroups: cidrGroups.all(),
     serviceIdentities: peer => serviceIdentities(tables, peer),
     hostLabels: Object.fromEntries(own),
-    blocks: addressBlocks.all(),
+    nodes: nodes.all().map(row => peerNode({ ...row, labels: kept(row.labels) }, tables, servers)),
+    numbers: { blocks: tables.addressBlocks.all(), classes: tables.addressClasses.all() },
   });
 }
 
@@ -53,9 +71,10 @@ function remotePods({ remoteEndpoints, identities, endpoints }: Tables): readonl
 /** Group that judges somebody of this node; undefined: nobody of this node. */
 export function groupOf(
   { endpoints, endpointPolicies }: Tables,
-  { kind, name, addresses }: Somebody,
+  { kind, identity, addresses }: Somebody,
 ): number | undefined {
-  if (kind === 'reserved') return name === 'host' ? endpointPolicies.get(hostEndpoint)?.group : undefined;
+  if (kind === 'reserved')
+    return identity === reservedIdentities.host ? endpointPolicies.get(hostEndpoint)?.group : undefined;
   const [row] = addresses.flatMap(address => endpoints.by('address', address));
   return row === undefined ? undefined : endpointPolicies.get(String(row.id))?.group;
 }

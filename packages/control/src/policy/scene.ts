@@ -2,26 +2,24 @@
 import {
   type Address,
   type AddressBlockRow,
+  type AddressClassRow,
   type CidrGroupRow,
-  firstCidrIdentity,
-  firstClassIdentity,
   isIPv4,
   type Labels,
   labelsKey,
   type Peer,
   type PolicyDirectionName,
   type PolicyRow,
-  type Prefix,
-  prefixContains,
-  prefixLength,
   type ReservedIdentity,
   type RuleReference,
   reservedIdentities,
   ruleReferenceKey,
 } from '@ciliate/model';
+import type { PeerNode } from './address-asks.ts';
 import { appliedRules, type CompiledGroup, compileGroup, type EnforcementMode } from './compile-group.ts';
 import { PolicyLookup, type PolicyMapEntry } from './lookup.ts';
-import { type PeerContext, type PeerIdentity, prefixesOf, selectsPeer } from './peers.ts';
+import { type PeerContext, type PeerIdentity, selectsPeer } from './peers.ts';
+import { SceneBlocks } from './scene-blocks.ts';
 
 /** A pod, a node, something reserved, or an address outside. */
 export interface Somebody {
@@ -46,8 +44,12 @@ export interface SceneInput {
   readonly dualStack: boolean;
   /** Of the node, when policies are for nodes too. */
   readonly hostLabels: Labels;
-  /** Numbers of blocks as a node has given them; absent: the scene gives its own. */
-  readonly blocks?: readonly AddressBlockRow[];
+  readonly nodes: readonly PeerNode[];
+  readonly clusterName: string;
+  /** Blocks of Cilium's policies hold nodes too. */
+  readonly cidrMatchesNodes: boolean;
+  /** Numbers as a node has given them; absent: the scene gives its own. */
+  readonly numbers?: { readonly blocks: readonly AddressBlockRow[]; readonly classes: readonly AddressClassRow[] };
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -64,16 +66,12 @@ interface Compiled {
   readonly lookup: PolicyLookup;
 }
 
-interface Block extends PeerIdentity {
-  readonly prefix: Prefix;
-}
-
 const noPorts: Somebody['namedPorts'] = new Map();
 
 export class PolicyScene {
   readonly input: SceneInput;
   readonly context: PeerContext;
-  readonly #blocks: readonly Block[];
+  readonly #blocks: SceneBlocks;
   readonly #identities: readonly PeerIdentity[];
   readonly #compiled = new Map<string, Compiled>();
   readonly #numbers = new Map<string, number>();
@@ -82,9 +80,10 @@ export class PolicyScene {
 
   constructor(input: SceneInput) {
     this.input = input;
-    this.context = { cidrGroups: input.cidrGroups, serviceIdentities: input.serviceIdentities };
-    this.#blocks = blocksOf(input, this.context);
-    this.#identities = [...identitiesOf(input, this.reserved()), ...this.#blocks];
+    const { cidrGroups, cidrMatchesNodes, serviceIdentities } = input;
+    this.context = { cidrGroups, cidrMatchesNodes, serviceIdentities };
+    this.#blocks = new SceneBlocks(input, this.context);
+    this.#identities = [...identitiesOf(input, this.reserved()), ...this.#blocks.identities];
   }
 
   /** Host, nodes, world and the like: everybody who has a number without being a pod. */
@@ -105,13 +104,24 @@ export class PolicyScene {
 
   reservedOne(name: ReservedIdentity): Somebody {
     const own = name === 'host' ? this.input.hostLabels : {};
-    const labels = { ...own, [`reserved:${name}`]: '' };
+    const too = name === 'kube-apiserver' ? { 'reserved:remote-node': '' } : {};
+    const labels = { ...own, [`reserved:${name}`]: '', ...too };
     return { name, kind: 'reserved', identity: reservedIdentities[name], labels, addresses: [], namedPorts: noPorts };
+  }
+
+  /** Nodes by name: 'node:worker-1'. */
+  nodes(): readonly Somebody[] {
+    return this.input.nodes.map(({ name, labels, addresses, local, apiServers }) => {
+      const kind = local ? 'host' : apiServers.length > 0 ? 'kube-apiserver' : 'remote-node';
+      const own = Object.entries(labels).map(([key, value]) => [`node:${key}`, value]);
+      const one = this.reservedOne(kind);
+      return { ...one, name: `node:${name}`, labels: { ...Object.fromEntries(own), ...one.labels }, addresses };
+    });
   }
 
   /** An address of nobody in the cluster. */
   outside(address: Address): Somebody {
-    const block = longest(this.#blocks, 'cidr', address);
+    const block = this.#blocks.outside(address);
     const world = this.input.dualStack ? (isIPv4(address) ? 'world-ipv4' : 'world-ipv6') : 'world';
     return {
       name: address,
@@ -161,10 +171,10 @@ export class PolicyScene {
     return { entries: this.#of(subject).group.entries, rule: id => this.#references[id - 1] };
   }
 
-  /** 0: in no block of a NetworkPolicy. */
-  classOf({ addresses }: Somebody): number {
+  /** 0: policies ask nothing of the address. */
+  classOf({ addresses, identity }: Somebody): number {
     const [address] = addresses;
-    return address === undefined ? 0 : (longest(this.#blocks, 'class', address)?.id ?? 0);
+    return address === undefined ? 0 : this.#blocks.classOf(address, identity);
   }
 
   /** Numbers of blocks are each scene's own. */
@@ -178,10 +188,11 @@ export class PolicyScene {
     if (known !== undefined) return known;
     const host = subject.identity === reservedIdentities.host;
     const about = { labels: subject.labels, host, namedPorts: subject.namedPorts };
-    const { mode, allowLocalHost, now, policies } = this.input;
+    const { mode, allowLocalHost, cidrMatchesNodes, now, policies } = this.input;
     const group = compileGroup(about, appliedRules(policies, about), {
       mode,
       allowLocalHost,
+      cidrMatchesNodes,
       now,
       select: peer => this.#select(peer),
       ruleId: reference => this.#number(reference),
@@ -218,34 +229,6 @@ function identitiesOf(input: SceneInput, reserved: readonly Somebody[]): readonl
     found.set(identity, { id: identity, labels, prefix: undefined, kind: 'labels', namedPorts: merged });
   }
   return [...found.values()];
-}
-
-function blocksOf(input: SceneInput, context: PeerContext): readonly Block[] {
-  const blocks = new Map<string, Block>();
-  const rules = input.policies.flatMap(policy => (policy.refused.length > 0 ? [] : policy.rules));
-  for (const peer of rules.flatMap(rule => [...rule.ingress, ...rule.egress]).flatMap(one => one.peers ?? [])) {
-    const kind = peer.kind === 'cidr' && peer.pods ? 'class' : 'cidr';
-    for (const prefix of prefixesOf(peer, context)) {
-      const world = input.dualStack ? (isIPv4(prefix) ? 'world-ipv4' : 'world-ipv6') : 'world';
-      const labels: Labels = kind === 'class' ? {} : { [`reserved:${world}`]: '', [`cidr:${prefix}`]: '' };
-      const given = input.blocks?.find(block => block.kind === kind && block.prefix === prefix)?.id;
-      const id = given ?? (kind === 'class' ? firstClassIdentity : firstCidrIdentity) + blocks.size;
-      // A node leaves some out: those inside of its pods' prefixes.
-      if (input.blocks !== undefined && given === undefined) continue;
-      const key = `${kind} ${prefix}`;
-      if (!blocks.has(key)) blocks.set(key, { id, labels, prefix, kind, namedPorts: noPorts });
-    }
-  }
-  return [...blocks.values()];
-}
-
-function longest(blocks: readonly Block[], kind: Block['kind'], address: Address): Block | undefined {
-  let best: Block | undefined;
-  for (const block of blocks) {
-    if (block.kind !== kind || !prefixContains(block.prefix, address)) continue;
-    if (best === undefined || prefixLength(block.prefix) > prefixLength(best.prefix)) best = block;
-  }
-  return best;
 }
 
 /** A number for each label set, as the cluster would give. */

@@ -32,6 +32,7 @@ export function anchorsOf(peer: Peer, context: PeerContext): readonly Anchor[] {
     case 'everybody':
       return [];
     case 'labels':
+    case 'nodes':
       return peer.terms.flatMap(labelAnchor);
     case 'fqdn':
       return labelAnchor({ source: 'fqdn', key: peer.pattern, operator: 'Exists', values: [] });

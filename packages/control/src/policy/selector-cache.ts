@@ -24,6 +24,8 @@ export function peerKey(peer: Peer): string {
   switch (peer.kind) {
     case 'labels':
       return `labels ${termsKey(peer.terms)}`;
+    case 'nodes':
+      return `nodes ${termsKey(peer.terms)}`;
     case 'cidr-group':
       return `group ${'name' in peer.group ? peer.group.name : termsKey(peer.group.terms)} - ${peer.except.join(' ')}`;
     case 'service': {

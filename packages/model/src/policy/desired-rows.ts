@@ -1,7 +1,8 @@
 /** Rows between policies and the kernel's policy maps. */
-import type { IpcacheKey, PolicyClass, PolicyEntry, PolicyKey } from '@ciliate/abi';
+import type { EndpointKey, IpcacheKey, PolicyClass, PolicyEntry, PolicyKey } from '@ciliate/abi';
 import type { Reconcilable } from '@ciliate/tables';
-import type { Prefix } from '../address.ts';
+import type { Address, Prefix } from '../address.ts';
+import type { Labels } from '../labels.ts';
 import type { RuleReference } from './rule-reference.ts';
 
 /**
@@ -14,10 +15,46 @@ export interface AddressBlockRow {
   readonly id: number;
   /** The API server's address, outside of the cluster. */
   readonly apiServer?: true;
+  /** Nobody names it any more. The number stays in policy maps until no address has it. */
+  readonly leaving?: true;
 }
 
 export const firstCidrIdentity = 0x0100_0000;
 export const firstClassIdentity = 0x0200_0000;
+
+/**
+ * Addresses of which policies ask more than the block that they are in: of nodes the labels, of pods what they call a port. Those of which
+ * the answers are alike share one number of the classes. Key: key.
+ */
+export interface AddressClassRow {
+  /** What the policies know of them, as text: a number never stands for something else. */
+  readonly key: string;
+  readonly id: number;
+  /** Whose they are decides which lookup finds them: a node's count only for who has a node's identity. */
+  readonly of: 'node' | 'pod';
+  /** reserved:remote-node or reserved:host, and the labels (node:…) that some policy names. */
+  readonly labels: Labels;
+  /** The longest block that a policy names and that holds them. */
+  readonly block: Prefix | undefined;
+  /** '6/http' → numbers. */
+  readonly namedPorts: readonly (readonly [string, readonly number[]])[];
+  /** Empty: the number stays in policy maps a while longer. */
+  readonly addresses: readonly Address[];
+}
+
+/** A block or class that the policy maps know, from a revision on: only then may an address get its number. Key: id. */
+export interface PolicyPeerRow {
+  readonly id: number;
+  /** PolicyGroupRow.revision */
+  readonly revision: number;
+}
+
+/** An entry of node_classes. Key: the address. */
+export interface NodeClassRow extends Reconcilable {
+  readonly address: Address;
+  readonly key: EndpointKey;
+  readonly value: PolicyClass;
+}
 
 /** An entry of policy_classes. Key: the prefix. */
 export interface PolicyClassRow extends Reconcilable {

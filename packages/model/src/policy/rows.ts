@@ -52,6 +52,8 @@ export interface TrafficRule {
 export type Peer =
   | { readonly kind: 'everybody' }
   | { readonly kind: 'labels'; readonly terms: LabelTerms }
+  /** Nodes by the labels of their Node objects (source node). */
+  | { readonly kind: 'nodes'; readonly terms: LabelTerms }
   /** `pods`: addresses of pods count too (ipBlock of NetworkPolicy); else only what has no identity of the cluster's. */
   | { readonly kind: 'cidr'; readonly cidr: Prefix; readonly except: readonly Prefix[]; readonly pods: boolean }
   | { readonly kind: 'cidr-group'; readonly group: CidrGroupReference; readonly except: readonly Prefix[] }

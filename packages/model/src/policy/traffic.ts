@@ -5,7 +5,7 @@ import type { Reader } from '../k8s/reader.ts';
 import { readCidr, readExcept } from './cidr.ts';
 import { entityNames, entityPeers } from './entities.ts';
 import { checkL7 } from './l7.ts';
-import { term } from './label-terms.ts';
+import { type LabelTerms, term } from './label-terms.ts';
 import { readCiliumPort, readIcmpFields } from './ports.ts';
 import { checkFields, readSelector, scopedSelector } from './read-selector.ts';
 import type { Peer, PortRule, TrafficRule } from './rows.ts';
@@ -66,7 +66,7 @@ function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
   const kind = name.replace(/^(from|to)/, '');
   switch (kind) {
     case 'Endpoints':
-      return list.list().map(item => ({ kind: 'labels', terms: scopedSelector(item, scope.namespace) }));
+      return list.list().map(item => labelPeer(scopedSelector(item, scope.namespace)));
     case 'Entities':
       return list.list().flatMap(readEntity);
     case 'CIDR':
@@ -74,7 +74,7 @@ function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
     case 'CIDRSet':
       return list.list().flatMap(item => readCidrSet(item, scope));
     case 'Nodes':
-      return list.list().map(item => ({ kind: 'labels', terms: [nodeTerm, ...readSelector(item)] }));
+      return list.list().map(item => nodePeer([nodeTerm, ...readSelector(item)]));
     case 'Services':
       return list.list().map(item => readService(item, scope));
     case 'FQDNs':
@@ -84,7 +84,19 @@ function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
   }
 }
 
+/** The field's rule: other nodes; this one is the entity host. */
 const nodeTerm = term('reserved:remote-node', 'Exists');
+
+/** Nodes are told apart by label only where a selector asks for one: the others are one identity. */
+function nodePeer(terms: LabelTerms): Peer {
+  return { kind: terms.every(({ source }) => source === 'reserved') ? 'labels' : 'nodes', terms };
+}
+
+/** A selector of endpoints may name node labels too, together with what makes it one of nodes. */
+function labelPeer(terms: LabelTerms): Peer {
+  const has = (source: string) => terms.some(one => one.source === source);
+  return { kind: has('node') && has('reserved') ? 'nodes' : 'labels', terms };
+}
 
 function readEntity(entity: Reader): readonly Peer[] {
   const name = entity.text();
