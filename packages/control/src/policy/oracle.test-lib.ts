@@ -116,7 +116,7 @@ export function oracleVerdict(
       const namespace =
         policy.metadata.namespace ?? (policy.kind === 'CiliumClusterwideNetworkPolicy' ? '' : 'default');
       if (policy.kind === 'NetworkPolicy') {
-        const types = spec.policyTypes ?? ['Ingress', ...(spec.egress === undefined ? [] : ['Egress'])];
+        const types = spec.policyTypes ?? ['Ingress', ...((spec.egress ?? []).length === 0 ? [] : ['Egress'])];
         if (!types.includes(direction === 'ingress' ? 'Ingress' : 'Egress')) continue;
         isolated = true;
         for (const rule of spec[direction] ?? []) {
@@ -166,7 +166,12 @@ function isSubject(policy: RawPolicy, spec: RawSpec, subject: Party): boolean {
   if (policy.kind === 'CiliumClusterwideNetworkPolicy') {
     return matches(spec.endpointSelector, key => ciliumValue(subject, key));
   }
-  return selects(spec.endpointSelector, policy.metadata.namespace ?? 'default', subject);
+  // Of its own namespace, whatever the selector says of namespaces.
+  const own = policy.metadata.namespace ?? 'default';
+  const { [namespaceKey]: _, ...labels } = spec.endpointSelector.matchLabels ?? {};
+  return (
+    namespace === own && matches({ ...spec.endpointSelector, matchLabels: labels }, key => ciliumValue(subject, key))
+  );
 }
 
 /** A selector without a word about namespaces is about the policy's own; in a clusterwide policy about every pod. */
@@ -235,6 +240,7 @@ function matchesRule(
   const outside = has(peer, 'reserved:world') || peer.labels.every(label => label.startsWith('cidr:'));
   const isNode = has(peer, 'reserved:remote-node') || has(peer, 'reserved:host');
   const byAddress = outside || (isNode && options.cidrMatchesNodes === true);
+  if (kinds.some(kind => kind.length === 0)) return false;
   const isPeer =
     kinds.length === 0 ||
     (endpoints ?? []).some(selector => selects(selector, namespace, peer)) ||
@@ -248,8 +254,7 @@ function matchesRule(
   const ports = (rule.toPorts ?? []).some(one => {
     // What a proxy has to judge does not pass without one.
     if (needsProxy(one)) return false;
-    const list = one.ports ?? [];
-    return list.length === 0 || list.some(port => matchesPort(port, flow, named, 'ANY'));
+    return (one.ports ?? []).some(port => matchesPort(port, flow, named, 'ANY'));
   });
   return ports || (rule.icmps ?? []).some(icmp => (icmp.fields ?? []).some(field => matchesIcmp(field, flow)));
 }
@@ -280,7 +285,6 @@ function matchesPort(port: RawPort, flow: Flow, named: Party, byDefault: string)
   const hasPorts = ['TCP', 'UDP', 'SCTP'].includes(flow.protocol);
   const wanted = port.port;
   const isAny = wanted === undefined || wanted === 0 || wanted === '0';
-  if (isAny && protocol === 'ANY') return true;
   if (!hasPorts || (protocol !== 'ANY' && protocol !== flow.protocol)) return false;
   if (isAny) return true;
   if (typeof wanted === 'string' && !/^\d+$/.test(wanted)) {

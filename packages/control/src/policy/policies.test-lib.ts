@@ -210,18 +210,26 @@ function ciliumRule(side: 'from' | 'to'): fc.Arbitrary<RawRule> {
   return fc.tuple(who, what).map(([peer, port]) => ({ ...peer, ...port }));
 }
 
-const ciliumRules = fc.record(
-  {
-    ingress: fc.array(ciliumRule('from'), { maxLength: 2 }),
-    egress: fc.array(ciliumRule('to'), { maxLength: 2 }),
-    ingressDeny: fc.array(ciliumRule('from'), { maxLength: 1 }),
-    egressDeny: fc.array(ciliumRule('to'), { maxLength: 1 }),
-    enableDefaultDeny: fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
-  },
-  { requiredKeys: [] },
-);
+const ciliumRules = fc
+  .record(
+    {
+      ingress: fc.array(ciliumRule('from'), { maxLength: 2 }),
+      egress: fc.array(ciliumRule('to'), { maxLength: 2 }),
+      ingressDeny: fc.array(ciliumRule('from'), { maxLength: 1 }),
+      egressDeny: fc.array(ciliumRule('to'), { maxLength: 1 }),
+      enableDefaultDeny: fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
+    },
+    { requiredKeys: [] },
+  )
+  .map(rules => {
+    // One without any rule is no policy.
+    const { ingress = [], egress = [], ingressDeny = [], egressDeny = [] } = rules;
+    return [ingress, egress, ingressDeny, egressDeny].some(list => list.length > 0)
+      ? rules
+      : { ...rules, egress: [{}] };
+  });
 const podSpec: fc.Arbitrary<RawSpec> = fc
-  .tuple(selector(['app', 'k8s:tier', 'io.kubernetes.pod.namespace']), ciliumRules)
+  .tuple(selector(['app', 'k8s:tier', 'io.kubernetes.pod.namespace', 'k8s:io.kubernetes.pod.namespace']), ciliumRules)
   .map(([endpointSelector, rules]) => ({ endpointSelector, ...rules }));
 const hostSpec: fc.Arbitrary<RawSpec> = fc
   .tuple(selector(['zone']), ciliumRules)

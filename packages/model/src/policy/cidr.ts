@@ -8,7 +8,6 @@ import {
   prefixLength,
   tryParsePrefix,
 } from '../address.ts';
-import type { ParseProblem } from '../k8s/parsed.ts';
 import type { Reader } from '../k8s/reader.ts';
 
 export interface Block {
@@ -34,14 +33,20 @@ export function readCidr(reader: Reader): Prefix {
   return makePrefix(prefixAddress(found), prefixLength(found));
 }
 
+/** A block with its length: where lists of addresses are not meant. */
+export function readBlock(reader: Reader): Prefix {
+  if (reader.text().includes('/')) return readCidr(reader);
+  throw reader.bad(`'${reader.text()}' has no length`, 'write it as 10.0.0.0/8; for one address as 10.1.2.3/32');
+}
+
 /** `cidr` and `except` of an object; what an except takes away must be inside. */
-export function readExcept(object: Reader, _problems: ParseProblem[]): readonly Block[] {
-  const cidr = readCidr(object.at('cidr'));
+export function readExcept(object: Reader): readonly Block[] {
+  const cidr = readBlock(object.at('cidr'));
   const except = object
     .at('except')
     .list()
     .map(item => {
-      const prefix = readCidr(item);
+      const prefix = readBlock(item);
       if (prefixCovers(cidr, prefix)) return prefix;
       throw item.bad(`${prefix} is not inside ${cidr}`, 'name a part of cidr, or remove it');
     });

@@ -3,7 +3,7 @@ import { type Parsed, type ParseProblem, parsing } from '../k8s/parsed.ts';
 import { Reader } from '../k8s/reader.ts';
 import { readAudit } from './audit.ts';
 import { readCidr } from './cidr.ts';
-import { checkFields, readSelector, scopedSelector } from './read-selector.ts';
+import { checkFields, ownSelector, readSelector, selectsInit } from './read-selector.ts';
 import type { CidrGroupRow, PolicyKind, PolicyRow, PolicyRule, TrafficRule } from './rows.ts';
 import { readTraffic, type Scope } from './traffic.ts';
 
@@ -58,7 +58,7 @@ const specFields = [
   'log',
 ];
 
-type PolicyScope = Omit<Scope, 'host' | 'log'> & { readonly kind: PolicyKind };
+type PolicyScope = Omit<Scope, 'host' | 'log' | 'ofInit'> & { readonly kind: PolicyKind };
 
 function readRule(spec: Reader, scope: PolicyScope, index: number): PolicyRule {
   checkFields(spec, specFields);
@@ -71,7 +71,13 @@ function readRule(spec: Reader, scope: PolicyScope, index: number): PolicyRule {
     throw nodes.bad('is not allowed in a policy of a namespace', 'use a CiliumClusterwideNetworkPolicy');
   }
   const host = !nodes.absent;
-  const inner: Scope = { ...scope, host, log: !spec.at('log').absent };
+  const isClusterwide = scope.kind === 'CiliumClusterwideNetworkPolicy';
+  const inner: Scope = {
+    ...scope,
+    host,
+    log: !spec.at('log').absent,
+    ofInit: isClusterwide && !host && selectsInit(pods),
+  };
   const read = (field: string) =>
     spec
       .at(field)
@@ -79,10 +85,17 @@ function readRule(spec: Reader, scope: PolicyScope, index: number): PolicyRule {
       .map(rule => readTraffic(rule, field, inner));
   const ingress = [...read('ingressDeny'), ...read('ingress')];
   const egress = [...read('egressDeny'), ...read('egress')];
+  if (ingress.length + egress.length === 0) {
+    throw spec.bad(
+      'has no rule',
+      'write one of ingress, ingressDeny, egress, egressDeny; `ingress: [{}]` lets nobody in',
+    );
+  }
   return {
     index,
     // A clusterwide policy without a word about namespaces is about every endpoint, the health one too.
-    subject: host || scope.namespace === '' ? readSelector(host ? nodes : pods) : scopedSelector(pods, scope.namespace),
+    subject:
+      host || isClusterwide ? readSelector(host ? nodes : pods) : ownSelector(pods, scope.namespace, scope.problems),
     host,
     isolates: isolation(spec, ingress, egress),
     ingress,

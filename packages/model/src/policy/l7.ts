@@ -9,50 +9,82 @@ export interface L7Place {
   readonly refused: Set<string>;
 }
 
-/** True when the port rule has L7 parts. */
+const parts = ['listener', 'terminatingTLS', 'originatingTLS', 'serverNames'] as const;
+
+/** True when the port rule has L7 parts. A list of rules without elements is none. */
 export function checkL7(item: Reader, place: L7Place): boolean {
   const rules = item.at('rules');
   checkFields(rules, ['http', 'kafka', 'dns', 'l7', 'l7proto']);
-  const kinds = ['http', 'kafka', 'dns', 'l7'].filter(kind => !rules.at(kind).absent);
-  const [first, second] = kinds;
-  if (first !== undefined && second !== undefined) {
-    throw rules.at(second).bad(`stands beside ${first}`, 'use one L7 protocol for a port');
+  const kinds = ['http', 'kafka', 'dns', 'l7'].filter(kind => rules.at(kind).list().length > 0);
+  const extras = parts.filter(name => !item.at(name).absent);
+  const [kind] = kinds;
+  if (kind === undefined && extras.length === 0) return false;
+  if (place.deny) {
+    throw item
+      .at(kind === undefined ? (extras[0] ?? '') : 'rules')
+      .bad('stands in a deny rule', 'deny rules end at L4: remove the L7 part');
   }
-  const extras = ['listener', 'terminatingTLS', 'originatingTLS', 'serverNames'].filter(name => !item.at(name).absent);
-  if (first === undefined && extras.length === 0) return false;
-  checkPlace(item, first, place);
-  if (first !== undefined) checkRules(rules, first, place);
+  checkServerNames(item, kind !== undefined);
+  checkListener(item, kind !== undefined, place);
   for (const name of extras) place.refused.add(`${name} is not there yet`);
-  if (first !== undefined) place.refused.add(`L7 rules (${first}) are not there yet`);
+  if (kind === undefined) return true;
+  const present = ['http', 'kafka', 'dns', 'l7proto'].filter(name => !rules.at(name).absent);
+  const [first, second] = present;
+  if (second !== undefined) throw rules.at(second).bad(`stands beside ${first}`, 'use one L7 protocol for a port');
+  checkPlace(rules, kind, place);
+  checkPorts(item, kind);
+  checkRules(rules, kind);
+  place.refused.add(`L7 rules (${kind}) are not there yet`);
   return true;
 }
 
-function checkPlace(item: Reader, kind: string | undefined, { direction, deny, host }: L7Place): void {
-  const rules = item.at('rules');
-  if (deny) throw rules.bad('stands in a deny rule', 'deny rules end at L4: remove the L7 part');
-  if (kind !== undefined && host && (direction === 'ingress' || kind !== 'dns')) {
+function checkServerNames(item: Reader, hasRules: boolean): void {
+  const names = item.at('serverNames');
+  for (const name of names.list()) name.text();
+  if (hasRules && names.list().length > 0 && item.at('terminatingTLS').absent) {
+    throw names.bad(
+      'stands beside L7 rules, which do not see names inside TLS',
+      'add terminatingTLS, or make two rules of it',
+    );
+  }
+}
+
+function checkListener(item: Reader, hasRules: boolean, { direction }: L7Place): void {
+  const listener = item.at('listener');
+  if (listener.absent) return;
+  if (direction === 'ingress') throw listener.bad('is not supported on ingress', 'move it to an egress rule');
+  if (hasRules) throw listener.bad('stands beside L7 rules', 'keep one of the two');
+}
+
+function checkPlace(rules: Reader, kind: string, { direction, host }: L7Place): void {
+  if (host && (direction === 'ingress' || kind !== 'dns')) {
     throw rules.bad(`(${kind}) is not supported for the host on ${direction}`, 'remove the L7 rules, or select pods');
   }
   if (kind === 'dns' && direction === 'ingress') {
     throw rules.at('dns').bad('is not supported on ingress', 'move it to an egress rule');
   }
-  const protocols = item
-    .at('ports')
-    .list()
-    .map(port => port.at('protocol').text('ANY').toUpperCase());
-  if (kind !== undefined && kind !== 'dns' && protocols.some(protocol => protocol !== 'TCP' && protocol !== 'ANY')) {
-    throw item.at('ports').bad(`are not TCP, which ${kind} rules need`, 'set protocol TCP');
+}
+
+function checkPorts(item: Reader, kind: string): void {
+  const ports = item.at('ports');
+  if (kind === 'dns' && ports.list().length === 0)
+    throw ports.bad('is empty, and DNS rules need ports', 'name port 53');
+  for (const port of ports.list()) {
+    if (/^0+$/.test(port.at('port').text(''))) throw port.at('port').bad('is 0, with L7 rules', 'name the port');
+    const protocol = port.at('protocol').text('ANY').toUpperCase();
+    if (kind !== 'dns' && protocol !== 'TCP') {
+      throw port.at('protocol').bad(`is ${protocol}, and ${kind} rules need TCP`, 'set protocol TCP');
+    }
   }
 }
 
-function checkRules(rules: Reader, kind: string, _place: L7Place): void {
-  if (kind === 'l7') {
-    if (rules.at('l7proto').absent) throw rules.at('l7proto').bad('is missing', 'name the protocol of the l7 rules');
-    return;
+function checkRules(rules: Reader, kind: string): void {
+  if (kind === 'l7' && rules.at('l7proto').text('') === '') {
+    throw rules.at('l7proto').bad('is missing', 'name the protocol of the l7 rules');
   }
   for (const rule of rules.at(kind).list()) {
     if (kind === 'http') checkHttp(rule);
-    if (kind === 'dns') checkDns(rule);
+    if (kind === 'dns') checkDnsName(rule);
   }
 }
 
@@ -60,16 +92,34 @@ function checkHttp(rule: Reader): void {
   checkFields(rule, ['path', 'method', 'host', 'headers', 'headerMatches']);
   for (const name of ['path', 'method', 'host']) {
     const expression = rule.at(name).text('');
-    try {
-      new RegExp(expression);
-    } catch {
-      throw rule.at(name).bad(`'${expression}' is not a regular expression`, 'correct it');
-    }
+    if (!isRe2(expression)) throw rule.at(name).bad(`'${expression}' is not a regular expression`, 'correct it (RE2)');
   }
 }
 
-function checkDns(rule: Reader): void {
+/** The syntax of RE2, near enough to tell a slip: it has no look-around and no back references, and flags that JavaScript lacks. */
+function isRe2(text: string): boolean {
+  if (/\(\?<?[=!]/.test(text) || /(?<!\\)(?:\\\\)*\\[1-9]/.test(text)) return false;
+  const here = text
+    .replaceAll(/\(\?[imsU-]+\)/g, '')
+    .replaceAll(/\(\?[imsU-]+:/g, '(?:')
+    .replaceAll('(?P<', '(?<');
+  try {
+    new RegExp(here);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** matchName or matchPattern, of DNS rules and toFQDNs. */
+export function checkDnsName(rule: Reader): void {
   checkFields(rule, ['matchName', 'matchPattern']);
   const [name, pattern] = [rule.at('matchName').text(''), rule.at('matchPattern').text('')];
-  if (name === '' && pattern === '') throw rule.bad('needs one of matchName and matchPattern', 'set one');
+  if ((name === '') === (pattern === '')) throw rule.bad('needs one of matchName and matchPattern', 'set one');
+  if (!/^[-a-zA-Z0-9_.]*$/.test(name)) {
+    throw rule.at('matchName').bad(`'${name}' is no DNS name`, 'use letters, digits, - _ and dots');
+  }
+  if (!/^[-a-zA-Z0-9_.*]*$/.test(pattern)) {
+    throw rule.at('matchPattern').bad(`'${pattern}' is no pattern of DNS names`, 'use letters, digits, - _ . and *');
+  }
 }

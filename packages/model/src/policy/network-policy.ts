@@ -1,5 +1,5 @@
 /** networking.k8s.io/v1 NetworkPolicy into rules (kubernetes.io/docs/reference: NetworkPolicySpec). */
-import { type Parsed, type ParseProblem, parsing } from '../k8s/parsed.ts';
+import { type Parsed, parsing } from '../k8s/parsed.ts';
 import { Reader } from '../k8s/reader.ts';
 import { securityLabelKeys } from '../security-labels.ts';
 import { readAudit } from './audit.ts';
@@ -27,14 +27,14 @@ export function networkPolicyFromK8s(object: unknown): Parsed<PolicyRow> {
     // Without policyTypes: always Ingress, and Egress when there are egress rules.
     const isolates =
       types.length === 0
-        ? { ingress: true, egress: !spec.at('egress').absent }
+        ? { ingress: true, egress: spec.at('egress').list().length > 0 }
         : { ingress: types.includes('Ingress'), egress: types.includes('Egress') };
     const rules = (direction: PolicyDirectionName) =>
       isolates[direction]
         ? spec
             .at(direction)
             .list()
-            .map(rule => readRule(rule, direction, namespace, problems))
+            .map(rule => readRule(rule, direction, namespace))
         : [];
     return {
       kind: 'NetworkPolicy',
@@ -61,12 +61,7 @@ export function networkPolicyFromK8s(object: unknown): Parsed<PolicyRow> {
 }
 
 /** No peers or no ports: no restriction by them. */
-function readRule(
-  rule: Reader,
-  direction: PolicyDirectionName,
-  namespace: string,
-  problems: ParseProblem[],
-): TrafficRule {
+function readRule(rule: Reader, direction: PolicyDirectionName, namespace: string): TrafficRule {
   const field = direction === 'ingress' ? 'from' : 'to';
   checkFields(rule, [field, 'ports']);
   const peers = rule.at(field).list();
@@ -75,12 +70,12 @@ function readRule(
     path: rule.path,
     deny: false,
     log: false,
-    peers: peers.length === 0 ? undefined : peers.flatMap(peer => readPeer(peer, namespace, problems)),
+    peers: peers.length === 0 ? undefined : peers.flatMap(peer => readPeer(peer, namespace)),
     ports: ports.length === 0 ? undefined : ports.map(readNetworkPolicyPort),
   };
 }
 
-function readPeer(peer: Reader, namespace: string, problems: ParseProblem[]): readonly Peer[] {
+function readPeer(peer: Reader, namespace: string): readonly Peer[] {
   checkFields(peer, ['podSelector', 'namespaceSelector', 'ipBlock']);
   const block = peer.at('ipBlock');
   if (!block.absent) {
@@ -88,7 +83,7 @@ function readPeer(peer: Reader, namespace: string, problems: ParseProblem[]): re
       throw block.bad('stands beside a selector', 'make two peers of it');
     }
     checkFields(block, ['cidr', 'except']);
-    return readExcept(block, problems).map(cidr => ({ kind: 'cidr', ...cidr, pods: true }));
+    return readExcept(block).map(cidr => ({ kind: 'cidr', ...cidr, pods: true }));
   }
   if (peer.keys().length === 0) throw peer.bad('selects by nothing', 'set podSelector, namespaceSelector or ipBlock');
   return [{ kind: 'labels', terms: podTerms(peer, namespace) }];

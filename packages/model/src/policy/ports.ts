@@ -1,4 +1,5 @@
 /** `ports`, `toPorts` and `icmps`. Protocol numbers are IANA's, ICMP types RFC 792's and RFC 4443's. */
+import type { ParseProblem } from '../k8s/parsed.ts';
 import type { Reader } from '../k8s/reader.ts';
 import { checkFields } from './read-selector.ts';
 import type { PortRule } from './rows.ts';
@@ -54,19 +55,25 @@ const names6 = {
   ExtendedEchoReply: 161,
 } as const;
 
-/** A port number, or a name (RFC 6335, 5.1). */
-function readPort(port: Reader): number | string {
-  const text = portText(port);
+/** RFC 6335, 5.1: letters, digits and single dashes inside, 15 at most, one letter at least. */
+const portName = /^(?=.{1,15}$)(?=.*[a-zA-Z])[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$/;
+
+/** A port number, or a name. */
+function readPort(port: Reader, text: string): number | string {
   if (/^\d+$/.test(text)) {
     const number = Number(text);
     if (number > 65_535) throw port.bad(`${text} is not a port`, 'use a number from 0 to 65535, or a name');
     return number;
   }
-  if (/^[a-z0-9A-Z]([-a-z0-9A-Z]{0,61}[a-z0-9A-Z])?$/.test(text) && /[a-zA-Z]/.test(text)) return text.toLowerCase();
-  throw port.bad(`'${text}' is neither a port nor the name of one`, 'use a number or a name such as http');
+  if (portName.test(text)) return text.toLowerCase();
+  throw port.bad(
+    `'${text}' is neither a port nor the name of one`,
+    'use a number or a name such as http (15 characters at most)',
+  );
 }
 
-function portText(port: Reader): string {
+/** Of a NetworkPolicy: a number or a name; absent: every port. */
+function intOrString(port: Reader): string {
   try {
     return port.text('0');
   } catch {
@@ -87,19 +94,21 @@ function checkEndPort(port: Reader, first: number | string, endPort: number): vo
   if (endPort < first) throw port.at('endPort').bad(`${endPort} is below port ${first}`, 'make it at least the port');
 }
 
-/** One element of a Cilium `ports` list. */
-export function readCiliumPort(port: Reader, l7: boolean): readonly PortRule[] {
+/** One element of a Cilium `ports` list: the port is a text, and 0 is every port. */
+export function readCiliumPort(port: Reader, l7: boolean, problems: ParseProblem[]): readonly PortRule[] {
   checkFields(port, ['port', 'endPort', 'protocol']);
-  const number = readPort(port.at('port'));
+  const number = readPort(port.at('port'), port.at('port').text());
   const endPort = port.at('endPort').integer(0, 65_535, 0);
   const protocol = port.at('protocol').text('ANY').toUpperCase();
-  // Cilium reads an endPort at or below the port as no range.
+  // As in Cilium an endPort at or below the port, or beside a name, is no range.
   const range = typeof number === 'number' && endPort > number ? endPort : 0;
-  if (typeof number === 'string' && endPort > 0) checkEndPort(port, number, endPort);
-  const rest = { port: number, endPort: range, l7 };
-  if (protocol === 'ANY' || protocol === '') {
-    return number === 0 ? [{ ...rest, protocol: 0 }] : spread(withPorts, rest);
+  if (endPort > 0 && range === 0 && endPort !== number) {
+    const message = `${endPort} makes no range with port ${number}; it is left out`;
+    problems.push({ field: port.at('endPort').path, message, remedy: 'begin with a lower number, or remove it' });
   }
+  const rest = { port: number, endPort: range, l7 };
+  // Of every protocol with ports: ICMP has its own list.
+  if (protocol === 'ANY' || protocol === '') return spread(withPorts, rest);
   const found = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPV6: 58, VRRP: 112, IGMP: 2 }[protocol];
   if (found === undefined) {
     throw port.at('protocol').bad(`'${protocol}' is not known`, 'use one of ANY, TCP, UDP, SCTP');
@@ -111,7 +120,7 @@ export function readCiliumPort(port: Reader, l7: boolean): readonly PortRule[] {
 export function readNetworkPolicyPort(port: Reader): PortRule {
   checkFields(port, ['port', 'endPort', 'protocol']);
   const protocol = policyProtocols[port.at('protocol').choice(['TCP', 'UDP', 'SCTP'], 'TCP')];
-  const number = readPort(port.at('port'));
+  const number = readPort(port.at('port'), intOrString(port.at('port')));
   const endPort = port.at('endPort').integer(0, 65_535, 0);
   if (endPort > 0 && port.at('port').absent) throw port.at('endPort').bad('stands without port', 'give the first port');
   checkEndPort(port, number, endPort);
@@ -125,7 +134,7 @@ export function readIcmpFields(icmp: Reader): readonly PortRule[] {
   if (fields.length > 40) throw icmp.at('fields').bad('has more than 40 entries', 'split the rule');
   return fields.map(field => {
     checkFields(field, ['family', 'type']);
-    const v6 = ['IPv6', 'ipv6'].includes(field.at('family').text('IPv4'));
+    const v6 = field.at('family').choice(['IPv4', 'IPv6'], 'IPv4') === 'IPv6';
     return { protocol: v6 ? 58 : 1, port: readIcmpType(field.at('type'), v6), endPort: 0, l7: false };
   });
 }

@@ -2,9 +2,9 @@
 
 import type { ParseProblem } from '../k8s/parsed.ts';
 import type { Reader } from '../k8s/reader.ts';
-import { readCidr, readExcept } from './cidr.ts';
+import { readBlock, readCidr, readExcept } from './cidr.ts';
 import { entityNames, entityPeers } from './entities.ts';
-import { checkL7 } from './l7.ts';
+import { checkDnsName, checkL7 } from './l7.ts';
 import { type LabelTerms, term } from './label-terms.ts';
 import { readCiliumPort, readIcmpFields } from './ports.ts';
 import { checkFields, readSelector, scopedSelector } from './read-selector.ts';
@@ -16,6 +16,8 @@ export interface Scope {
   readonly namespace: string;
   readonly host: boolean;
   readonly log: boolean;
+  /** A clusterwide rule about pods that have no labels yet: its selectors are not about pods alone. */
+  readonly ofInit: boolean;
   readonly problems: ParseProblem[];
   /** Collects what cannot be enforced yet. */
   readonly refused: Set<string>;
@@ -23,56 +25,56 @@ export interface Scope {
 
 const peerFields = {
   ingress: ['fromEndpoints', 'fromEntities', 'fromCIDR', 'fromCIDRSet', 'fromNodes', 'fromGroups', 'fromRequires'],
-  egress: [
-    'toEndpoints',
-    'toEntities',
-    'toCIDR',
-    'toCIDRSet',
-    'toNodes',
-    'toServices',
-    'toFQDNs',
-    'toGroups',
-    'toRequires',
-  ],
+  egress: ['toEndpoints', 'toEntities', 'toCIDR', 'toCIDRSet', 'toNodes', 'toServices', 'toGroups', 'toRequires'],
 } as const;
+/** Not of deny rules. */
+const allowFields = { ingress: ['authentication'], egress: ['authentication', 'toFQDNs'] } as const;
+const authenticationModes = ['disabled', 'required', 'test-always-fail'] as const;
 
 export function readTraffic(rule: Reader, field: string, scope: Scope): TrafficRule {
   const direction = field.startsWith('ingress') ? 'ingress' : 'egress';
   const deny = field.endsWith('Deny');
-  checkFields(rule, [...peerFields[direction], 'toPorts', 'icmps', 'authentication']);
-  if (!rule.at('authentication').absent && rule.at('authentication', 'mode').text('') !== 'disabled') {
-    scope.refused.add('mutual authentication is not there yet');
-  }
-  const named = peerFields[direction].filter(name => !rule.at(name).absent);
+  const fields = [...peerFields[direction], ...(deny ? [] : allowFields[direction])];
+  checkFields(rule, [...fields, 'toPorts', 'icmps']);
+  checkAuthentication(rule.at('authentication'), scope);
+  const named = fields.filter(name => name !== 'authentication' && !rule.at(name).absent);
   checkTogether(rule, named);
   const ports = readPorts(rule, direction, deny, scope);
-  const peers = named.length === 0 ? undefined : named.flatMap(name => readPeers(rule.at(name), name, scope));
+  // A list without elements is nobody, whatever stands beside it.
+  const isNobody = named.some(name => rule.at(name).list().length === 0);
+  const listed = named.flatMap(name => readPeers(rule.at(name), name, scope));
+  const peers = named.length === 0 ? undefined : isNobody ? [] : listed;
   // A rule that names neither peers nor ports lets nothing through: `ingress: [{}]` isolates and no more.
   const isEmpty = peers === undefined && ports === undefined;
   return { path: rule.path, deny, log: scope.log, peers: isEmpty ? [] : peers, ports };
 }
 
-/** Kinds of peers that do not go together in one rule, because they would have to be ANDed. */
+function checkAuthentication(authentication: Reader, scope: Scope): void {
+  if (authentication.absent) return;
+  checkFields(authentication, ['mode']);
+  const mode = authentication.at('mode').choice(authenticationModes, 'disabled');
+  if (mode !== 'disabled') scope.refused.add('mutual authentication is not there yet');
+}
+
+/** Kinds of peers that do not go together in one rule, because they would have to be ANDed. A list without elements is none. */
 function checkTogether(rule: Reader, named: readonly string[]): void {
-  const [first, second] = named;
-  const together = named.filter(name => !name.endsWith('Requires'));
-  if (first === undefined || second === undefined || together.length < 2) return;
-  // Blocks may come as a list and as a set.
-  if (together.every(name => /CIDR(Set)?$/.test(name))) return;
-  throw rule.at(second).bad(`stands beside ${first}`, 'make two rules of it');
+  const [first, second] = named.filter(name => !name.endsWith('Requires') && rule.at(name).list().length > 0);
+  if (second !== undefined) throw rule.at(second).bad(`stands beside ${first}`, 'make two rules of it');
 }
 
 function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
   const kind = name.replace(/^(from|to)/, '');
   switch (kind) {
     case 'Endpoints':
-      return list.list().map(item => labelPeer(scopedSelector(item, scope.namespace)));
+      return list
+        .list()
+        .map(item => labelPeer(scope.ofInit ? readSelector(item) : scopedSelector(item, scope.namespace)));
     case 'Entities':
       return list.list().flatMap(readEntity);
     case 'CIDR':
       return list.list().map(item => ({ kind: 'cidr', cidr: readCidr(item), except: [], pods: false }));
     case 'CIDRSet':
-      return list.list().flatMap(item => readCidrSet(item, scope));
+      return list.list().flatMap(readCidrSet);
     case 'Nodes':
       return list.list().map(item => nodePeer([nodeTerm, ...readSelector(item)]));
     case 'Services':
@@ -105,14 +107,14 @@ function readEntity(entity: Reader): readonly Peer[] {
   return peers;
 }
 
-function readCidrSet(item: Reader, scope: Scope): readonly Peer[] {
+function readCidrSet(item: Reader): readonly Peer[] {
   checkFields(item, ['cidr', 'cidrGroupRef', 'cidrGroupSelector', 'except']);
   const [cidr, ref, selector] = [item.at('cidr'), item.at('cidrGroupRef'), item.at('cidrGroupSelector')];
   if ([cidr, ref, selector].filter(one => !one.absent).length !== 1) {
     throw item.bad('does not have exactly one of cidr, cidrGroupRef, cidrGroupSelector', 'keep one of them');
   }
-  if (!cidr.absent) return readExcept(item, scope.problems).map(block => ({ kind: 'cidr', ...block, pods: false }));
-  const except = item.at('except').list().map(readCidr);
+  if (!cidr.absent) return readExcept(item).map(block => ({ kind: 'cidr', ...block, pods: false }));
+  const except = item.at('except').list().map(readBlock);
   const group = ref.absent ? { terms: readSelector(selector) } : { name: ref.text() };
   return [{ kind: 'cidr-group', group, except }];
 }
@@ -128,11 +130,9 @@ function readService(item: Reader, scope: Scope): Peer {
 }
 
 function readFqdn(item: Reader, scope: Scope): Peer {
-  checkFields(item, ['matchName', 'matchPattern']);
   const [name, pattern] = [item.at('matchName').text(''), item.at('matchPattern').text('')];
-  if ((name === '') === (pattern === '')) throw item.bad('needs one of matchName and matchPattern', 'set one');
   const text = name === '' ? pattern : name;
-  if (!/^[-a-zA-Z0-9_.*]+$/.test(text)) throw item.bad(`'${text}' is no DNS name`, 'use letters, digits, - _ . and *');
+  checkDnsName(item);
   scope.refused.add('rules by DNS name (toFQDNs) are not there yet');
   return { kind: 'fqdn', pattern: text.toLowerCase() };
 }
@@ -162,9 +162,8 @@ function readPortRule(item: Reader, direction: 'ingress' | 'egress', deny: boole
     throw item.at('ports').bad(`has ${ports.length} entries, and 40 are allowed`, 'split the rule, or use endPort');
   }
   const l7 = checkL7(item, { direction, deny, host: scope.host, refused: scope.refused });
-  if (ports.length === 0) return [{ protocol: 0, port: 0, endPort: 0, l7 }];
-  const rules = ports.flatMap(port => readCiliumPort(port, l7));
-  if (l7 && rules.some(one => one.endPort > 0) && !item.at('rules', 'dns').absent) {
+  const rules = ports.flatMap(port => readCiliumPort(port, l7, scope.problems));
+  if (rules.some(one => one.endPort > 0) && item.at('rules', 'dns').list().length > 0) {
     throw item.at('ports').bad('has a range with DNS rules', 'name each port');
   }
   return rules;
