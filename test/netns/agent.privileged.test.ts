@@ -146,7 +146,7 @@ describe('agent', { skip }, () => {
     assert.deepEqual(links(), before);
     assert.deepEqual(linkIds(), idsBefore);
     assert.match(node.log(), /"adopted":true/);
-    assert.equal(((await node.get('/v1/endpoint')) as readonly unknown[]).length, 3);
+    assert.equal(((await node.get('/v1/endpoint')) as readonly unknown[]).length, 4, 'the node itself is one');
   });
 
   test('an endpoint whose namespace went while the agent was away is forgotten', async () => {

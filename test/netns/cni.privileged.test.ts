@@ -168,7 +168,7 @@ describe('CNI plugin', { skip }, () => {
     assert.deepEqual(
       endpoints
         .map(item => item.status['external-identifiers']['container-id'])
-        .filter(id => !id.startsWith('health-')),
+        .filter(id => id !== '' && !id.startsWith('health-')),
       [],
     );
     const links = spawnSync('nsenter', [`--net=${node.netns}`, 'ip', '-o', 'link'], { encoding: 'utf8' }).stdout;

@@ -104,6 +104,38 @@ describe('nodes as peers of policies', privileged('sandbox'), () => {
     assert.equal(verified.code, 0, verified.stdout);
   });
 
+  test('toServices: an endpoint outside, by the service and by its address, and nobody else', async () => {
+    // It ends by itself: a signal to the command that started it would not reach it.
+    const listener = `for (const port of [8081, 8082]) require('node:net').createServer(s => s.end()).listen(port); setTimeout(() => process.exit(), 15e3)`;
+    cluster.start('outside', process.execPath, '-e', listener);
+    await cluster.apply(`
+apiVersion: v1
+kind: Service
+metadata: { name: legacy }
+spec: { clusterIP: 10.96.7.7, ports: [{ port: 80, targetPort: 8081 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: legacy-1, labels: { kubernetes.io/service-name: legacy } }
+addressType: IPv4
+ports: [{ port: 8081, protocol: TCP }]
+endpoints: [{ addresses: [172.30.0.100] }]
+`);
+    const ports = 'toPorts: [{ ports: [{ port: "8081", protocol: TCP }] }]';
+    await cluster.apply(
+      policy('client', `egress: [{ toServices: [{ k8sService: { serviceName: legacy } }], ${ports} }]`),
+    );
+    await eventually('the service and its endpoint', async () => {
+      const found = await Promise.all([
+        opens('pod/default/client', '10.96.7.7', 80),
+        opens('pod/default/client', '172.30.0.100', 8081),
+        opens('pod/default/client', '172.30.0.100', 8082),
+        opens('pod/default/client', server[0] ?? '', 80),
+      ]);
+      return found.join(' ') === 'true true false false' ? true : undefined;
+    });
+  });
+
   test('toCIDR holds nodes too, this one and others', async () => {
     await cluster.apply(policy('client', 'egress: [{ toCIDR: [172.30.0.11/32, 172.30.0.12/32] }]'));
     await eventually('node-1 and node-2', async () => {

@@ -23,6 +23,11 @@ apiVersion: v1
 kind: Pod
 metadata: { name: foe, labels: { role: foe } }
 spec: { nodeName: node-1, containers: [{ name: c, image: netshoot }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: far, labels: { role: far } }
+spec: { nodeName: node-2, containers: [{ name: c, image: netshoot }] }
 `;
 const policyFor = (role: string): string => `
 apiVersion: networking.k8s.io/v1
@@ -96,6 +101,27 @@ describe('policy tools on a cluster', privileged('sandbox'), () => {
     await eventually('the foe is let in', async () => ((await reaches('foe')) ? true : undefined), 20_000);
     await cluster.kube('delete', '-f', file('allow.yaml'));
     await eventually('the foe is out again', async () => ((await reaches('foe')) ? undefined : true), 20_000);
+  });
+
+  test('explain: senders of another node, from outside, and the node itself: a packet where it would come in', async () => {
+    const from = (who: string, to = 'server') =>
+      policy('explain', '--from', who, '--to', `default/${to}`, '--port', '80');
+    const cases: readonly (readonly [string, RegExp])[] = [
+      ['default/far', /ingress: denies[\s\S]*a packet through from_netdev: dropped, Policy denied/],
+      ['172.30.0.100', /ingress: denies[\s\S]*a packet through from_netdev: dropped, Policy denied/],
+      ['fd00:172:30::100', /a packet through from_netdev: dropped, Policy denied/],
+      ['node:node-2', /a packet through from_netdev: dropped, Policy denied/],
+      ['host', /ingress: allows[\s\S]*a packet through from_host: passes/],
+    ];
+    for (const [who, wanted] of cases) {
+      const { stdout } = await from(who);
+      assert.match(stdout, wanted, who);
+      assert.doesNotMatch(stdout, /DISAGREEMENT/);
+    }
+    const free = await from('172.30.0.100', 'foe');
+    assert.match(free.stdout, /ingress is not judged\n.*a packet through from_netdev: passes/);
+    const flows = await cluster.ciliate('--node', 'node-1', 'bpf', 'ct', 'list');
+    assert.doesNotMatch(flows.stdout, /172\.30\.0\.100/, 'nothing of it stays');
   });
 
   test('test --live: expectations hold, and a wrong one fails with its line and JUnit says so', async () => {

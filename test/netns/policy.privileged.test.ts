@@ -217,6 +217,11 @@ spec:
       async () => ((await opens(10_250)) !== 124 && (await opens(4240)) === 124 ? true : undefined),
       20_000,
     );
+    const list = await cluster.ciliate('--node', 'node-1', 'endpoint', 'list');
+    assert.match(list.stdout, /^0 +Enabled +Disabled +1 +k8s:kubernetes\.io/m, 'the node is an endpoint');
+    const own = await cluster.ciliate('--node', 'node-1', 'endpoint', 'get', 'host');
+    assert.match(own.stdout, /"reserved:host"/);
+    assert.match(own.stdout, /"policy-enabled": "ingress"/);
     const nodes = await cluster.kube('get', 'nodes', '--no-headers');
     assert.equal([...nodes.matchAll(/ Ready /g)].length, 2);
   });

@@ -263,7 +263,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     ipcache: () => maps.ipcache.entries(),
     endpoints: () => maps.endpoints.entries(),
     loadedPeer: address => loadedPeer(datapath, address),
-    probe: flow => probePolicy(datapath, flow),
+    probe: flow => probePolicy(datapath, flow, tables.devices.get(config.directDevice)),
     loadedService: (flow, inside) => loadedService(datapath, flow, inside),
     isUnserved: address => isUnserved(datapath, address),
     runServiceFlow: flow => runServiceFlow(datapath, flow, tables.devices.get(config.directDevice)),

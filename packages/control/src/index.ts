@@ -32,6 +32,7 @@ export * from './policy/scene-objects.ts';
 export * from './policy/scene-tables.ts';
 export * from './policy/selector-cache.ts';
 export * from './policy/service-peers.ts';
+export * from './policy/service-targets.ts';
 export * from './policy/verify.ts';
 export * from './policy/with-audits.ts';
 export * from './policy/yaml-text.ts';

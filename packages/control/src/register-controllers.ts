@@ -13,6 +13,7 @@ import { addressBlockController } from './policy/address-blocks.ts';
 import { policyClassController } from './policy/class-rows.ts';
 import { noPolicyRestored, type PolicyRestore, policyController } from './policy/policy-controller.ts';
 import { type BlockRestore, noBlocksRestored } from './policy/restore-policy.ts';
+import { serviceTargetsController } from './policy/service-targets.ts';
 import { frontendController } from './services/frontend-controller.ts';
 import { lbController } from './services/lb-controller.ts';
 import type { LbRestore } from './services/lb-state.ts';
@@ -57,6 +58,7 @@ export function registerControllers(
     maxEntries: config.policyMapMax,
   };
   return [
+    serviceTargetsController(tables, modules),
     addressBlockController(tables, addressFacts(config), restore.blocks, modules),
     policyController(tables, policy, restore.policy, modules),
     policyClassController(tables, restore.blocks, modules),

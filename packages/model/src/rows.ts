@@ -103,6 +103,8 @@ export interface ServiceRow {
   readonly uid: string;
   readonly type: ServiceType;
   readonly labels: Labels;
+  /** Of the pods that serve; empty: somebody else says who serves. */
+  readonly selector: Labels;
   readonly annotations: Labels;
   /** Empty for headless ('None') and ExternalName. */
   readonly clusterIPs: readonly Address[];

@@ -1,5 +1,6 @@
 /** Rows as the REST API's endpoints, services and addresses. */
 import {
+  type Address,
   addressFromBytes,
   type EndpointMapRow,
   type EndpointRow,
@@ -10,10 +11,26 @@ import {
   type LbRow,
   labelList,
   prefixAddress,
+  reservedIdentities,
   type Tables,
 } from '@ciliate/model';
 import type { Endpoint, Identity, IpListEntry, Service, ServiceSpec } from '@ciliate/protocol';
 import { isLockedDown, policyEnabled, wantedPolicy } from './policy-json.ts';
+
+/** The node itself, as the field's tools know it: an endpoint with the labels of its Node object. */
+export function hostRow(tables: Tables, nodeName: string, addresses: readonly Address[]): EndpointRow {
+  const node = tables.nodes.get(nodeName);
+  const own = Object.entries(node?.labels ?? {}).map(([key, value]) => [`k8s:${key}`, value] as const);
+  return {
+    ...{ id: hostEndpointId, containerId: '', containerDevice: '', netns: '', network: '', device: '', ifindex: 0 },
+    ...{ mac: '', nodeMac: '', addresses, podNamespace: '', podName: '', podUid: '', kind: 'pod', state: 'ready' },
+    identity: reservedIdentities.host,
+    labels: { 'reserved:host': '', ...Object.fromEntries(own) },
+  };
+}
+
+/** As in the endpoints map, and in events. */
+export const hostEndpointId = 0;
 
 /** `audit`: every denial of this node is only reported. */
 export function endpointJson(row: EndpointRow, tables: Tables, audit: boolean): Endpoint {

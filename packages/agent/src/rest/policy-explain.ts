@@ -1,5 +1,5 @@
 /** GET /v1/ciliate/policy/explain: policies explained, and what this node's kernel says to the same flow. */
-import { EndpointFlags } from '@ciliate/abi';
+import { DropReason, EndpointFlags } from '@ciliate/abi';
 import {
   explainFlow,
   type FlowExplanation,
@@ -11,6 +11,7 @@ import {
   sceneFromTables,
   somebodyNamed,
 } from '@ciliate/control';
+import type { ProbeAnswer } from '@ciliate/datapath';
 import { dropReasonName } from '@ciliate/hubble';
 import { type Address, isIPv4, ModelError } from '@ciliate/model';
 import type { KernelVerdict, LivePolicyExplanation } from '@ciliate/protocol';
@@ -69,16 +70,11 @@ function live(context: AgentContext, scene: PolicyScene, flow: LiveFlow): Live {
     return verdict === undefined ? [] : [verdict];
   });
   const answer = context.datapath.probe({ source, destination, protocol, port });
-  const run =
-    answer === undefined
-      ? undefined
-      : {
-          program: 'from_container',
-          passed: answer.passed,
-          reason: answer.passed ? '' : dropReasonName(answer.reason),
-        };
-  const disagreements = disagreementsOf(explanation, kernel, run);
-  return { explanation, kernel, ...(run === undefined ? {} : { run }), disagreements };
+  const disagreements = disagreementsOf(explanation, kernel, answer);
+  if (answer === undefined) return { explanation, kernel, disagreements };
+  const { program, passed, reason } = answer;
+  const run = { program, passed, reason: passed ? '' : dropReasonName(reason) };
+  return { explanation, kernel, run, disagreements };
 }
 
 /** One of each, of the same family; host: the node's. */
@@ -128,10 +124,12 @@ function kernelVerdict(
   };
 }
 
+const policyReasons: readonly number[] = [DropReason.DROP_POLICY, DropReason.DROP_POLICY_DENY];
+
 function disagreementsOf(
   explanation: FlowExplanation,
   kernel: readonly KernelVerdict[],
-  run: LivePolicyExplanation['run'],
+  run: ProbeAnswer | undefined,
 ): readonly string[] {
   const word = (allowed: boolean) => (allowed ? 'allow' : 'deny');
   const found: string[] = [];
@@ -144,8 +142,10 @@ function disagreementsOf(
   // What another node judges is not in this program.
   const judged = explanation.sides.filter(side => kernel.some(one => one.direction === side.direction));
   const wanted = judged.every(side => side.allowed);
-  if (wanted === run.passed) return found;
-  const reason = run.reason === '' ? '' : ` (${run.reason})`;
+  // What is dropped for another reason (no route, say) says nothing about policy.
+  const denied = !run.passed && policyReasons.includes(run.reason);
+  if (wanted ? !denied : !run.passed) return found;
+  const reason = run.passed ? '' : ` (${dropReasonName(run.reason)})`;
   return [
     ...found,
     `the policies ${word(wanted)} and ${run.program} ${run.passed ? 'lets it pass' : 'drops it'}${reason}`,

@@ -1,13 +1,23 @@
 /** Policies, selectors and policy maps as REST gives them. */
 import { EndpointFlags, type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
-import { blockIdentity, classIdentity, listSelectors, type PeerIdentity, serviceIdentities } from '@ciliate/control';
+import {
+  blockIdentity,
+  classIdentity,
+  listSelectors,
+  noTargets,
+  type PeerIdentity,
+  peerKey,
+  type ServicePeer,
+} from '@ciliate/control';
 import { protocolName } from '@ciliate/hubble';
 import {
   type AuditMode,
   type EndpointRow,
+  hostEndpoint,
   labelList,
   type PolicyRow,
   policyKey,
+  reservedIdentities,
   ruleReferenceText,
   type Tables,
 } from '@ciliate/model';
@@ -72,7 +82,7 @@ export function policySelectors({ tables, options }: AgentContext): readonly Pol
   const context = {
     cidrGroups: tables.cidrGroups.all(),
     cidrMatchesNodes: options['policy-cidr-match-mode'] === 'nodes',
-    serviceIdentities: (peer: Parameters<typeof serviceIdentities>[1]) => serviceIdentities(tables, peer),
+    serviceTargets: (peer: ServicePeer) => tables.serviceTargets.get(peerKey(peer)) ?? noTargets,
   };
   return listSelectors(allPolicies(tables), identities, context).map(({ policies, ...use }) => ({
     ...use,
@@ -106,7 +116,8 @@ export function wantedPolicy(
   { endpointPolicies, policyGroups }: Tables,
   audit: boolean,
 ): EndpointPolicy {
-  const group = policyGroups.get(String(endpointPolicies.get(String(row.id))?.group ?? 0));
+  const endpoint = row.identity === reservedIdentities.host ? hostEndpoint : String(row.id);
+  const group = policyGroups.get(String(endpointPolicies.get(endpoint)?.group ?? 0));
   const flags =
     (group?.ingress === true ? ENDPOINT_POLICY_INGRESS : 0) |
     (group?.egress === true ? ENDPOINT_POLICY_EGRESS : 0) |

@@ -16,7 +16,7 @@ import type { AgentContext } from '../status/context.ts';
 import { nodeElement } from '../status/node-element.ts';
 import { buildStatus } from '../status/status.ts';
 import { dumpCt, dumpEndpoints, dumpIpcache, dumpLb, dumpMetrics, dumpNat } from './bpf-dumps.ts';
-import { endpointJson, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
+import { endpointJson, hostEndpointId, hostRow, identityJson, ipJson, serviceJson } from './endpoint-json.ts';
 import { dumpLbMap } from './lb-map-dumps.ts';
 import { traceService } from './lb-trace.ts';
 import { metricsRoute } from './metrics-route.ts';
@@ -50,10 +50,7 @@ export function readRoutes(context: AgentContext): readonly Route[] {
     },
     get(restPaths.config, () => buildConfig(context)),
     get(restPaths.endpoints, () =>
-      tables.endpoints
-        .all()
-        .map(row => endpointJson(row, tables, audit))
-        .sort(byId),
+      [ownHost(context), ...tables.endpoints.all()].map(row => endpointJson(row, tables, audit)).sort(byId),
     ),
     get('/v1/endpoint/*', ({ name }) => endpointJson(findEndpoint(context, name), tables, audit)),
     get(restPaths.identities, () => tables.identities.all().map(identityJson).sort(byId)),
@@ -114,10 +111,15 @@ function clusterNodes({ options, nodeName, tables }: AgentContext): unknown {
   return { self: `${options['cluster-name']}/${nodeName}`, nodes, 'nodes-added': nodes };
 }
 
+const ownHost = ({ tables, nodeName, nodeAddresses }: AgentContext): EndpointRow =>
+  hostRow(tables, nodeName, nodeAddresses());
+
+/** By number, 'host', or 'pod-name:shop/web' and the like. */
 function findEndpoint(context: AgentContext, name: string): EndpointRow {
   const { endpoints } = context.tables;
   const colon = name.indexOf(':');
   const [kind, value] = /^\d+$/.test(name) ? ['cilium-local', name] : [name.slice(0, colon), name.slice(colon + 1)];
+  if (name === 'host' || name === String(hostEndpointId)) return ownHost(context);
   const rows = {
     'cilium-local': () => [endpoints.get(value)],
     'container-id': () => endpoints.by('container', value),
@@ -131,7 +133,7 @@ function findEndpoint(context: AgentContext, name: string): EndpointRow {
       400,
       'BAD_REQUEST',
       `endpoint '${name}' is not an id`,
-      `use a number, or one of ${Object.keys(rows).join(': ')}:`,
+      `use a number, host, or one of ${Object.keys(rows).join(': ')}:`,
     );
   }
   const row = search()[0];
@@ -187,7 +189,6 @@ function dump(context: AgentContext, name: string, query: URLSearchParams): unkn
   return run();
 }
 
-/** `name`: as of /v1/endpoint, or 'host'. */
 function verification({ verifier }: AgentContext): PolicyVerification {
   const { checked, lastRound } = verifier.health();
   return {
@@ -197,9 +198,10 @@ function verification({ verifier }: AgentContext): PolicyVerification {
   };
 }
 
+/** `name`: as of /v1/endpoint. */
 function policyMaps(context: AgentContext, name: string | null): ReturnType<typeof dumpPolicyMaps> {
   if (name === null) return dumpPolicyMaps(context);
-  return dumpPolicyMaps(context, name === 'host' ? 0 : findEndpoint(context, name).id);
+  return dumpPolicyMaps(context, findEndpoint(context, name).id);
 }
 
 function tableRows({ tables }: AgentContext, name: string): unknown {

@@ -14,6 +14,7 @@ import {
 import { PrefixIndex } from '@ciliate/tables';
 import type { ClassClaims } from './exact-classes.ts';
 import { type BlockKind, blockKey, blockOfKey, NamedAddresses } from './named-addresses.ts';
+import type { PeerContext } from './peers.ts';
 
 /** Settings that decide about addresses. */
 export interface AddressFacts {
@@ -60,6 +61,10 @@ export class AddressAsks {
 
   setCidrGroups(groups: readonly CidrGroupRow[]): void {
     this.#named.setCidrGroups(groups);
+  }
+
+  setServiceTargets(serviceTargets: PeerContext['serviceTargets']): void {
+    this.#named.setServiceTargets(serviceTargets);
   }
 
   /** Since it was last asked; the answers are by what is asked until then. */

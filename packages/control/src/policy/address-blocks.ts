@@ -16,6 +16,7 @@ import {
   type Prefix,
   prefixCovers,
   type RemoteEndpointRow,
+  type ServiceTargetsRow,
   type Tables,
 } from '@ciliate/model';
 import { type ChangesOf, Controller, type ControllerModules, upsert, type WriteTxn } from '@ciliate/tables';
@@ -26,6 +27,8 @@ import { AddressSources } from './address-sources.ts';
 import { ExactClasses } from './exact-classes.ts';
 import { blockKey, blockOfKey } from './named-addresses.ts';
 import { type BlockRestore, linger } from './restore-policy.ts';
+import { peerKey } from './selector-cache.ts';
+import { noTargets } from './service-peers.ts';
 
 type BlockTables = Pick<Tables, keyof BlockInputs | 'addressBlocks' | 'addressClasses'>;
 
@@ -40,6 +43,7 @@ export type BlockInputs = {
   readonly endpoints: EndpointRow;
   readonly remoteEndpoints: RemoteEndpointRow;
   readonly pods: PodRow;
+  readonly serviceTargets: ServiceTargetsRow;
 };
 
 export function addressBlockController(
@@ -50,13 +54,13 @@ export function addressBlockController(
 ): Controller<BlockInputs> {
   const runner = new BlockRunner(tables, facts, restore, modules);
   const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, endpointSlices } = tables;
-  const { devices, endpoints, remoteEndpoints, pods } = tables;
+  const { devices, endpoints, remoteEndpoints, pods, serviceTargets } = tables;
   return new Controller<BlockInputs>(
     {
       name: 'policy-address-blocks',
       inputs: {
         ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, nodes, endpointSlices },
-        ...{ devices, endpoints, remoteEndpoints, pods },
+        ...{ devices, endpoints, remoteEndpoints, pods, serviceTargets },
       },
       outputs: [tables.addressBlocks, tables.addressClasses],
       // Numbers that the kernel still uses must not be given up because half of the policies are not there yet.
@@ -98,6 +102,9 @@ class BlockRunner {
       for (const { key, row, deleted } of changes[source]) this.#asks.set(key, deleted ? undefined : row);
     }
     if (changes.cidrGroups.length > 0) this.#asks.setCidrGroups(this.#tables.cidrGroups.all());
+    if (changes.serviceTargets.length > 0) {
+      this.#asks.setServiceTargets(peer => this.#tables.serviceTargets.get(peerKey(peer)) ?? noTargets);
+    }
     const now = this.#modules.clock.now();
     const asked = this.#asks.takeChanges();
     const touched = new Set([...asked.blocks, ...this.#readNodes(changes)]);

@@ -1,5 +1,6 @@
 /** Which part of a rule does not fit a flow, in words. */
 import {
+  hostPrefix,
   type Labels,
   type LabelTerms,
   matchesTerms,
@@ -13,6 +14,7 @@ import {
 } from '@ciliate/model';
 import { groupsOf, type PeerContext } from './peers.ts';
 import type { Somebody } from './scene.ts';
+import type { ServiceTargets } from './service-peers.ts';
 
 const protocolNames: Readonly<Record<number, string>> = {
   0: 'ANY',
@@ -74,12 +76,20 @@ function failedOne(one: Peer, peer: Somebody, context: PeerContext): readonly st
     }
     case 'service': {
       const { namespace, name } = one.service;
-      if (context.serviceIdentities(one).has(peer.identity)) return [];
+      if (isServing(context.serviceTargets(one), peer)) return [];
       return [`service ${namespace}/${name === '' ? 'by labels' : name}: it does not serve it`];
     }
     case 'fqdn':
       return [`name ${one.pattern} is not enforced yet`];
   }
+}
+
+function isServing(
+  { selectors, ids, prefixes }: ServiceTargets,
+  { kind, identity, labels, addresses }: Somebody,
+): boolean {
+  if (kind === 'pod') return ids.includes(identity) || selectors.some(terms => matchesTerms(terms, labels));
+  return addresses.some(address => prefixes.includes(hostPrefix(address)));
 }
 
 const isNode = ({ labels }: Somebody): boolean => 'reserved:remote-node' in labels || 'reserved:host' in labels;

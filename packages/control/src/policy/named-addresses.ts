@@ -1,5 +1,5 @@
 /** What policies ask of addresses: blocks that they name, labels of nodes, what pods in a block call a port. Counted, so that a change costs what it names. */
-import { type CidrGroupRow, type Peer, type PolicyRow, type Prefix, protocolNumbers } from '@ciliate/model';
+import { type CidrGroupRow, type Peer, type PolicyRow, type Prefix, peersOf, protocolNumbers } from '@ciliate/model';
 import { noPeerContext, type PeerContext, prefixesOf } from './peers.ts';
 
 export type BlockKind = 'cidr' | 'class';
@@ -52,23 +52,38 @@ export class NamedAddresses {
   /** '6/http': named by egress rules whose peers are blocks that pods may be in. */
   readonly portNames = new Counted();
   readonly #asked = new Map<string, Asked>();
-  readonly #withGroups = new Set<string>();
+  /** Policies whose blocks are not theirs alone to say. */
+  readonly #dependent = new Map<'cidr-group' | 'service', Set<string>>([
+    ['cidr-group', new Set()],
+    ['service', new Set()],
+  ]);
   #context: PeerContext = noPeerContext;
 
   set(key: string, policy: PolicyRow | undefined): void {
     this.#count(this.#asked.get(key), -1);
     this.#asked.delete(key);
-    this.#withGroups.delete(key);
+    for (const keys of this.#dependent.values()) keys.delete(key);
     if (policy === undefined || policy.refused.length > 0) return;
     const asked = askedBy(policy, this.#context);
     this.#asked.set(key, asked);
-    if (peersOf(policy).some(peer => peer.kind === 'cidr-group')) this.#withGroups.add(key);
+    for (const { kind } of peersOf(policy)) {
+      if (kind === 'cidr-group' || kind === 'service') this.#dependent.get(kind)?.add(key);
+    }
     this.#count(asked, 1);
   }
 
   setCidrGroups(cidrGroups: readonly CidrGroupRow[]): void {
-    this.#context = { ...noPeerContext, cidrGroups };
-    for (const key of [...this.#withGroups]) this.set(key, this.#asked.get(key)?.policy);
+    this.#context = { ...this.#context, cidrGroups };
+    this.#again('cidr-group');
+  }
+
+  setServiceTargets(serviceTargets: PeerContext['serviceTargets']): void {
+    this.#context = { ...this.#context, serviceTargets };
+    this.#again('service');
+  }
+
+  #again(kind: 'cidr-group' | 'service'): void {
+    for (const key of [...(this.#dependent.get(kind) ?? [])]) this.set(key, this.#asked.get(key)?.policy);
   }
 
   #count(asked: Asked | undefined, by: 1 | -1): void {
@@ -83,10 +98,6 @@ export const blockKey = (kind: BlockKind, prefix: Prefix): string => `${kind} ${
 export function blockOfKey(key: string): { readonly kind: BlockKind; readonly prefix: Prefix } {
   const [kind, prefix] = key.split(' ');
   return { kind: kind === 'class' ? 'class' : 'cidr', prefix: prefix as Prefix };
-}
-
-export function peersOf({ rules }: PolicyRow): readonly Peer[] {
-  return rules.flatMap(rule => [...rule.ingress, ...rule.egress]).flatMap(traffic => traffic.peers ?? []);
 }
 
 function askedBy(policy: PolicyRow, context: PeerContext): Asked {

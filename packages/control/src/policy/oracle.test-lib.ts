@@ -43,11 +43,24 @@ export interface RawRule {
   readonly toCIDRSet?: readonly RawBlock[];
   readonly fromNodes?: readonly RawSelector[];
   readonly toNodes?: readonly RawSelector[];
+  readonly toServices?: readonly RawServiceReference[];
   readonly toFQDNs?: readonly { readonly matchName?: string; readonly matchPattern?: string }[];
   readonly toPorts?: readonly RawToPorts[];
   readonly icmps?: readonly {
     readonly fields?: readonly { readonly family?: string; readonly type: number | string }[];
   }[];
+}
+export interface RawServiceReference {
+  readonly k8sService?: { readonly serviceName: string; readonly namespace?: string };
+  readonly k8sServiceSelector?: { readonly namespace?: string; readonly selector: RawSelector };
+}
+/** A Service, and who serves it when it selects nobody. */
+export interface RawService {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly selector?: Readonly<Record<string, string>>;
+  readonly addresses?: readonly string[];
 }
 export interface RawPeer {
   readonly podSelector?: RawSelector;
@@ -91,6 +104,7 @@ export interface OracleOptions {
   readonly mode?: 'default' | 'always' | 'never';
   readonly groups?: Readonly<Record<string, readonly string[]>>;
   readonly allowLocalHost?: boolean;
+  readonly services?: readonly RawService[];
   /** Option policy-cidr-match-mode: nodes. */
   readonly cidrMatchesNodes?: boolean;
 }
@@ -234,7 +248,8 @@ function matchesRule(
   const cidrSet = ingress ? rule.fromCIDRSet : rule.toCIDRSet;
   const nodes = ingress ? rule.fromNodes : rule.toNodes;
   const fqdns = ingress ? undefined : rule.toFQDNs;
-  const kinds = [endpoints, entities, cidrs, cidrSet, nodes, fqdns].filter(kind => kind !== undefined);
+  const services = ingress ? undefined : rule.toServices;
+  const kinds = [endpoints, entities, cidrs, cidrSet, nodes, services, fqdns].filter(kind => kind !== undefined);
   const hasPorts = (rule.toPorts ?? []).length + (rule.icmps ?? []).length > 0;
   if (kinds.length === 0 && !hasPorts) return false;
   const outside = has(peer, 'reserved:world') || peer.labels.every(label => label.startsWith('cidr:'));
@@ -248,6 +263,7 @@ function matchesRule(
     (cidrs ?? []).some(cidr => byAddress && inBlock(cidr, [], peer.cidr)) ||
     (cidrSet ?? []).some(set => byAddress && inSet(set, peer.cidr, options)) ||
     (nodes ?? []).some(one => has(peer, 'reserved:remote-node') && matches(one, key => ciliumValue(peer, key))) ||
+    (services ?? []).some(one => isServing(one, peer, byAddress, options)) ||
     (fqdns ?? []).some(one => has(peer, `fqdn:${one.matchName ?? one.matchPattern}`));
   if (!isPeer) return false;
   if (!hasPorts) return true;
@@ -257,6 +273,30 @@ function matchesRule(
     return (one.ports ?? []).some(port => matchesPort(port, flow, named, 'ANY'));
   });
   return ports || (rule.icmps ?? []).some(icmp => (icmp.fields ?? []).some(field => matchesIcmp(field, flow)));
+}
+
+/** A service that selects stands for the pods that it selects, one that does not for its endpoints. */
+function isServing(
+  { k8sService, k8sServiceSelector }: RawServiceReference,
+  peer: Party,
+  byAddress: boolean,
+  options: OracleOptions,
+): boolean {
+  const namespace = k8sService?.namespace ?? k8sServiceSelector?.namespace ?? '';
+  return (options.services ?? []).some(service => {
+    if (namespace !== '' && service.namespace !== namespace) return false;
+    if (k8sService !== undefined && k8sService.serviceName !== service.name) return false;
+    if (k8sServiceSelector !== undefined && !matches(k8sServiceSelector.selector, key => service.labels[key])) {
+      return false;
+    }
+    const own = labelValue(peer, namespaceKey);
+    if (service.selector === undefined) {
+      return (own !== undefined || byAddress) && (service.addresses ?? []).includes(peer.cidr ?? '');
+    }
+    return (
+      own === service.namespace && matches({ matchLabels: service.selector }, key => labelValue(peer, `k8s:${key}`))
+    );
+  });
 }
 
 function needsProxy(ports: RawToPorts): boolean {

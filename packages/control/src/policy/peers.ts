@@ -11,6 +11,7 @@ import {
   type Prefix,
   prefixCovers,
 } from '@ciliate/model';
+import { noTargets, type ServicePeer, type ServiceTargets } from './service-peers.ts';
 
 /** Somebody that policy can name: an identity of the cluster, an address block outside of it, or a class of addresses that pods have. */
 export interface PeerIdentity {
@@ -27,14 +28,14 @@ export interface PeerContext {
   readonly cidrGroups: readonly CidrGroupRow[];
   /** Blocks of Cilium's policies hold nodes too. */
   readonly cidrMatchesNodes: boolean;
-  /** Addresses that a toServices reference stands for: endpoints' identities. */
-  readonly serviceIdentities: (peer: Extract<Peer, { kind: 'service' }>) => ReadonlySet<number>;
+  /** Whom a toServices reference stands for. */
+  readonly serviceTargets: (peer: ServicePeer) => ServiceTargets;
 }
 
 export const noPeerContext: PeerContext = {
   cidrGroups: [],
   cidrMatchesNodes: false,
-  serviceIdentities: () => new Set(),
+  serviceTargets: () => noTargets,
 };
 
 /** What policy takes an address block for. `dualStack`: world-ipv4 and world-ipv6 instead of world. */
@@ -54,7 +55,7 @@ export function classIdentity({ id, labels, block, namedPorts }: AddressClassRow
 /** Whether a peer is found by the class of an address, beside the identity that the address has. */
 export function asksClass(peer: Peer, { cidrMatchesNodes }: Pick<PeerContext, 'cidrMatchesNodes'>): boolean {
   if (peer.kind === 'cidr') return peer.pods || cidrMatchesNodes;
-  return peer.kind === 'nodes' || (peer.kind === 'cidr-group' && cidrMatchesNodes);
+  return peer.kind === 'nodes' || ((peer.kind === 'cidr-group' || peer.kind === 'service') && cidrMatchesNodes);
 }
 
 export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerContext): boolean {
@@ -69,7 +70,7 @@ export function selectsPeer(peer: Peer, identity: PeerIdentity, context: PeerCon
     case 'nodes':
       return false;
     case 'service':
-      return context.serviceIdentities(peer).has(identity.id);
+      return serves(context.serviceTargets(peer), identity);
     case 'cidr':
       // The identity of a block that Cilium's rules name may hold addresses that an ipBlock leaves out.
       return !peer.pods && inBlock(peer.cidr, peer.except, identity);
@@ -84,8 +85,17 @@ function selectsClass(peer: Peer, identity: PeerIdentity, context: PeerContext):
   const asked = isNode && context.cidrMatchesNodes;
   if (peer.kind === 'cidr') return (peer.pods || asked) && inBlock(peer.cidr, peer.except, identity);
   if (peer.kind === 'cidr-group') return asked && inGroup(peer, identity, context);
+  if (peer.kind === 'service') return asked && isOneOf(context.serviceTargets(peer).prefixes, identity);
   return peer.kind === 'nodes' && isNode && matchesTerms(peer.terms, identity.labels);
 }
+
+function serves({ selectors, ids, prefixes }: ServiceTargets, identity: PeerIdentity): boolean {
+  if (identity.kind === 'cidr') return isOneOf(prefixes, identity);
+  return ids.includes(identity.id) || selectors.some(terms => matchesTerms(terms, identity.labels));
+}
+
+const isOneOf = (prefixes: readonly Prefix[], { prefix }: PeerIdentity): boolean =>
+  prefix !== undefined && prefixes.includes(prefix);
 
 function inGroup(peer: Extract<Peer, { kind: 'cidr-group' }>, identity: PeerIdentity, context: PeerContext): boolean {
   return groupsOf(peer.group, context).some(group => group.cidrs.some(cidr => inBlock(cidr, peer.except, identity)));
@@ -108,6 +118,7 @@ function inBlock(cidr: Prefix, except: readonly Prefix[], { prefix }: PeerIdenti
 /** Blocks that a peer names, with what is taken out of them: each needs an identity (or a class) of its own. */
 export function prefixesOf(peer: Peer, context: PeerContext): readonly Prefix[] {
   if (peer.kind === 'cidr') return [peer.cidr, ...peer.except];
+  if (peer.kind === 'service') return context.serviceTargets(peer).prefixes;
   if (peer.kind !== 'cidr-group') return [];
   return [...groupsOf(peer.group, context).flatMap(group => group.cidrs), ...peer.except];
 }

@@ -9,6 +9,8 @@ import type {
   RawPort,
   RawRule,
   RawSelector,
+  RawService,
+  RawServiceReference,
   RawSpec,
 } from './oracle.test-lib.ts';
 
@@ -193,6 +195,25 @@ const icmps = fc.constantFrom(
 const cidrSet: fc.Arbitrary<RawBlock> = fc.oneof(block, fc.constant({ cidrGroupRef: 'partners' }));
 export const cidrGroups = { partners: ['203.0.113.0/24', '172.16.5.9/32'] };
 
+/** Pods selected, and addresses that somebody has written: outside, of a pod, of a node. */
+export const services: readonly RawService[] = [
+  { namespace: 'n1', name: 'web', labels: { env: 'prod' }, selector: { app: 'a' } },
+  { namespace: 'n2', name: 'web', labels: {}, selector: { app: 'b' } },
+  { namespace: 'n2', name: 'ext', labels: { env: 'prod' }, addresses: ['172.16.5.9', 'fd00:2::1', '192.168.0.2'] },
+  { namespace: 'n1', name: 'manual', labels: { env: 'dev' }, addresses: ['10.244.2.1'] },
+];
+const toServices: fc.Arbitrary<RawServiceReference> = fc.oneof(
+  fc.constantFrom(
+    { k8sService: { serviceName: 'web', namespace: 'n1' } },
+    { k8sService: { serviceName: 'web' } },
+    { k8sService: { serviceName: 'ext', namespace: 'n2' } },
+    { k8sService: { serviceName: 'manual', namespace: 'n1' } },
+    { k8sService: { serviceName: 'nobody', namespace: 'n1' } },
+  ),
+  fc.constantFrom('prod', 'dev').map(env => ({ k8sServiceSelector: { selector: { matchLabels: { env } } } })),
+  fc.constantFrom({ k8sServiceSelector: { namespace: 'n2', selector: {} } }),
+);
+
 function ciliumRule(side: 'from' | 'to'): fc.Arbitrary<RawRule> {
   const who = fc.oneof(
     fc.constant({}),
@@ -201,6 +222,7 @@ function ciliumRule(side: 'from' | 'to'): fc.Arbitrary<RawRule> {
     some(fc.constantFrom(...blocks)).map(list => ({ [`${side}CIDR`]: list })),
     some(cidrSet).map(list => ({ [`${side}CIDRSet`]: list })),
     some(selector(['zone', 'node:role'])).map(list => ({ [`${side}Nodes`]: list })),
+    ...(side === 'to' ? [some(toServices).map(list => ({ toServices: list }))] : []),
   );
   const what = fc.oneof(
     fc.constant({}),

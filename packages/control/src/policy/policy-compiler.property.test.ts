@@ -24,8 +24,9 @@ import { ExactClasses } from './exact-classes.ts';
 import { PolicyLookup, policyKeyText } from './lookup.ts';
 import { blockOfKey } from './named-addresses.ts';
 import { type Flow, oracleVerdict, type Party, type RawPolicy } from './oracle.test-lib.ts';
-import { cidrGroups, everybody, flows, host, init, outside, pods, policies } from './policies.test-lib.ts';
+import { cidrGroups, everybody, flows, host, init, outside, pods, policies, services } from './policies.test-lib.ts';
 import { PolicyCompiler } from './policy-compiler.ts';
+import { namesService, type ServicePeer, targetsOf } from './service-peers.ts';
 
 const protocolNumbers = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
 const groups = Object.entries(cidrGroups).map(([name, cidrs]) => ({ name, labels: {}, cidrs: cidrs.map(parsePrefix) }));
@@ -62,6 +63,14 @@ function rowOf(policy: RawPolicy): PolicyRow {
   return parsed.row;
 }
 
+const serviceTargets = ({ service }: ServicePeer) =>
+  targetsOf(
+    services.map(one => ({ ...one, selector: one.selector ?? {} })).filter(one => namesService(service, one)),
+    ({ namespace, name }) =>
+      services.find(one => one.name === name && one.namespace === namespace)?.addresses?.map(parseAddress) ?? [],
+    address => pods.filter(party => party.cidr === address).map(identityOf)[0],
+  );
+
 const isNode = ({ labels }: Party): boolean => labels.some(label => /^reserved:(host|remote-node)$/.test(label));
 
 /** What a Node object says. */
@@ -97,6 +106,8 @@ class World {
     this.compiler.setCidrGroups(groups);
     this.#asks = new AddressAsks({ clusterName: 'default', cidrMatchesNodes, nodeLabels: allLabels });
     this.#asks.setCidrGroups(groups);
+    this.#asks.setServiceTargets(serviceTargets);
+    this.compiler.setServiceTargets(serviceTargets);
   }
 
   addEverybody(): void {
@@ -229,7 +240,7 @@ const modes = fc.constantFrom<EnforcementMode>('default', 'default', 'always', '
 function checkAgainstOracle(world: World): void {
   const all = [...world.policies.values()];
   const { mode, allowLocalHost, cidrMatchesNodes } = world.options;
-  const options = { mode, allowLocalHost, cidrMatchesNodes, groups: cidrGroups };
+  const options = { mode, allowLocalHost, cidrMatchesNodes, groups: cidrGroups, services };
   for (const subject of subjects) {
     // Without any policy the node leaves even those without identity alone (policy-compiler.ts).
     if (subject === init && all.length === 0) continue;

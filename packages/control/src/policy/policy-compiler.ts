@@ -112,8 +112,8 @@ export class PolicyCompiler {
     this.#setContext({ ...this.#context, cidrGroups }, 'cidr-group');
   }
 
-  setServiceIdentities(serviceIdentities: PeerContext['serviceIdentities']): void {
-    this.#setContext({ ...this.#context, serviceIdentities }, 'service');
+  setServiceTargets(serviceTargets: PeerContext['serviceTargets']): void {
+    this.#setContext({ ...this.#context, serviceTargets }, 'service');
   }
 
   #setContext(context: PeerContext, kind: Peer['kind']): void {

@@ -15,7 +15,7 @@ import {
   type PolicyRow,
   type RemoteEndpointRow,
   ruleReferenceKey,
-  type ServiceRow,
+  type ServiceTargetsRow,
   type Tables,
 } from '@ciliate/model';
 import {
@@ -36,7 +36,8 @@ import { namedPortEntries } from './named-addresses.ts';
 import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
 import { PolicyPeers } from './policy-peers.ts';
 import { linger } from './restore-policy.ts';
-import { serviceIdentities } from './service-peers.ts';
+import { peerKey } from './selector-cache.ts';
+import { noTargets } from './service-peers.ts';
 import { splittingLabel } from './splitting-label.ts';
 
 export interface PolicyControllerOptions extends PolicyCompilerOptions {
@@ -70,7 +71,7 @@ type PolicyInputs = {
   readonly pods: PodRow;
   readonly nodes: NodeRow;
   readonly namespaces: NamespaceRow;
-  readonly services: ServiceRow;
+  readonly serviceTargets: ServiceTargetsRow;
   readonly endpointSlices: EndpointSliceRow;
 };
 
@@ -87,13 +88,13 @@ export function policyController(
 ): Controller<PolicyInputs> {
   const runner = new PolicyRunner(tables, options, restore, modules);
   const { policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, addressClasses } = tables;
-  const { identities, endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices } = tables;
+  const { identities, endpoints, remoteEndpoints, pods, nodes, namespaces, serviceTargets, endpointSlices } = tables;
   return new Controller<PolicyInputs>(
     {
       name: 'policy-groups',
       inputs: {
         ...{ policies, ciliumPolicies, clusterwidePolicies, cidrGroups, addressBlocks, addressClasses },
-        ...{ identities, endpoints, remoteEndpoints, pods, nodes, namespaces, services, endpointSlices },
+        ...{ identities, endpoints, remoteEndpoints, pods, nodes, namespaces, serviceTargets, endpointSlices },
       },
       outputs: [tables.policyGroups, tables.policyPeers, tables.policyRules, tables.endpointPolicies],
       // Half of the policies would open what the other half denies, and half of the identities deny what is allowed.
@@ -124,8 +125,6 @@ class PolicyRunner {
   readonly #restoredIds: ReadonlyMap<string, number>;
   readonly #audits: AuditedPolicies;
   readonly #peers: PolicyPeers;
-  /** Keys of policies with toServices. */
-  readonly #withServices = new Set<string>();
   #revision: number;
 
   constructor(
@@ -150,10 +149,12 @@ class PolicyRunner {
   run(changes: ChangesOf<PolicyInputs>, txn: WriteTxn): void {
     for (const [key, policy] of this.#audits.read(changes)) this.#compiler.setPolicy(key, policy);
     if (changes.cidrGroups.length > 0) this.#compiler.setCidrGroups(this.#tables.cidrGroups.all());
+    if (changes.serviceTargets.length > 0) {
+      this.#compiler.setServiceTargets(peer => this.#tables.serviceTargets.get(peerKey(peer)) ?? noTargets);
+    }
     this.#readIdentities(changes);
     this.#readNamedPorts(changes);
     this.#readMembers(changes, txn);
-    this.#readServices(changes);
     const now = this.#modules.clock.now();
     for (const name of this.#compiler.takeDirty()) this.#compile(name, now, txn);
     this.#peers.write(this.#revision, txn);
@@ -293,20 +294,6 @@ class PolicyRunner {
     this.#tables.endpointPolicies.delete(txn, endpoint);
   }
 
-  /** toServices: whatever serves, by the identity that its address has. */
-  #readServices(changes: ChangesOf<PolicyInputs>): void {
-    for (const { key, row, deleted } of [...changes.ciliumPolicies, ...changes.clusterwidePolicies]) {
-      if (!deleted && usesServices(row)) this.#withServices.add(key);
-      else this.#withServices.delete(key);
-    }
-    if (this.#withServices.size === 0) return;
-    // An address may be known before its identity, a service before the policy that names it, and the other way round.
-    const { services, endpointSlices, endpoints, remoteEndpoints, ciliumPolicies, clusterwidePolicies } = changes;
-    const inputs = [services, endpointSlices, endpoints, remoteEndpoints, ciliumPolicies, clusterwidePolicies];
-    if (inputs.every(({ length }) => length === 0)) return;
-    this.#compiler.setServiceIdentities(peer => serviceIdentities(this.#tables, peer));
-  }
-
   #compile(name: string, now: number, txn: WriteTxn): void {
     const group = this.#groups.get(name);
     if (group === undefined) return;
@@ -370,11 +357,6 @@ class PolicyRunner {
 
 function deleteRow<Row>(table: RWTable<Row>, txn: WriteTxn, key: string): void {
   table.delete(txn, key);
-}
-
-function usesServices(policy: PolicyRow): boolean {
-  const rules = policy.rules.flatMap(rule => rule.egress);
-  return rules.some(traffic => traffic.peers?.some(peer => peer.kind === 'service') ?? false);
 }
 
 const portMap = (ports: PodRow['namedPorts']): ReadonlyMap<string, readonly number[]> =>

@@ -69,6 +69,7 @@ function ownNumbers({ policies, pods, nodes, clusterName }: SceneInput, context:
   const { cidrMatchesNodes, cidrGroups } = context;
   const asks = new AddressAsks({ clusterName, cidrMatchesNodes, nodeLabels: allLabels });
   asks.setCidrGroups(cidrGroups);
+  asks.setServiceTargets(context.serviceTargets);
   for (const policy of policies) asks.set(policyKey(policy), policy);
   const { blocks } = asks.takeChanges();
   const classes = new ExactClasses([]);

@@ -1,22 +1,20 @@
 /** A scene over the wire: what an agent knows, for tools that ask about it. */
-import type { CidrGroupRow, Peer, PolicyRow } from '@ciliate/model';
+import type { CidrGroupRow, PolicyRow } from '@ciliate/model';
 import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
+import { peerKey } from './selector-cache.ts';
+import { noTargets, type ServiceTargets, servicePeersOf } from './service-peers.ts';
 
-export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceIdentities' | 'numbers'> {
+export interface SceneJson extends Omit<SceneInput, 'pods' | 'serviceTargets' | 'numbers'> {
   readonly pods: readonly (Omit<Somebody, 'namedPorts'> & {
     readonly namedPorts: readonly (readonly [string, readonly number[]])[];
   })[];
-  /** Service references of policies, as JSON, and the identities that serve them. */
-  readonly services: readonly (readonly [string, readonly number[]])[];
+  /** Service references of policies, and whom they stand for. */
+  readonly services: readonly (readonly [string, ServiceTargets])[];
 }
 
-type ServicePeer = Extract<Peer, { kind: 'service' }>;
-
 export function sceneToJson({ input }: PolicyScene): SceneJson {
-  const { pods, serviceIdentities, numbers: _own, ...rest } = input;
-  const services = new Map(
-    servicePeers(rest.policies).map(peer => [JSON.stringify(peer.service), [...serviceIdentities(peer)]]),
-  );
+  const { pods, serviceTargets, numbers: _own, ...rest } = input;
+  const services = new Map(rest.policies.flatMap(servicePeersOf).map(peer => [peerKey(peer), serviceTargets(peer)]));
   return { ...rest, pods: pods.map(pod => ({ ...pod, namedPorts: [...pod.namedPorts] })), services: [...services] };
 }
 
@@ -27,13 +25,8 @@ export function sceneFromJson(json: SceneJson): PolicyScene {
   return new PolicyScene({
     ...rest,
     pods: pods.map(pod => ({ ...pod, namedPorts: new Map(pod.namedPorts) })),
-    serviceIdentities: peer => new Set(known.get(JSON.stringify(peer.service)) ?? []),
+    serviceTargets: peer => known.get(peerKey(peer)) ?? noTargets,
   });
-}
-
-function servicePeers(policies: readonly PolicyRow[]): readonly ServicePeer[] {
-  const rules = policies.flatMap(policy => policy.rules).flatMap(rule => [...rule.ingress, ...rule.egress]);
-  return rules.flatMap(rule => rule.peers ?? []).filter(peer => peer.kind === 'service');
 }
 
 /** The same people under other policies: those given replace what has the same key. */

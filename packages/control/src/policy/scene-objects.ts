@@ -1,17 +1,19 @@
 /** Kubernetes objects (manifests, or what an API server has) into a scene. */
 import {
+  type Address,
   auditedBy,
   type CidrGroupRow,
   cidrGroupFromK8s,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
+  endpointSliceFromK8s,
   type Labels,
-  matchesTerms,
   type NamespaceRow,
   type NodeRow,
   namespaceFromK8s,
   networkPolicyFromK8s,
   nodeFromK8s,
+  objectKey,
   type Parsed,
   type ParseProblem,
   type PodRow,
@@ -20,11 +22,12 @@ import {
   policyKey,
   protocolNumbers,
   securityLabels,
+  tryParseAddress,
 } from '@ciliate/model';
 import { nodeIPs } from '../network/addresses.ts';
 import type { PeerNode } from './address-asks.ts';
-import type { PeerContext } from './peers.ts';
 import { identityNumbers, PolicyScene, type SceneInput, type Somebody } from './scene.ts';
+import { type NamedService, namesService, targetsOf } from './service-peers.ts';
 
 /** An object and where it stands: 'web.yaml:12'. */
 export interface PlacedObject {
@@ -58,20 +61,15 @@ export const sceneDefaults: Omit<SceneSettings, 'now'> = {
   clusterName: 'default',
 };
 
-interface Service {
-  readonly namespace: string;
-  readonly name: string;
-  readonly labels: Labels;
-  readonly selector: Labels;
-}
-
 interface Collected {
   readonly pods: Map<string, PodRow>;
   readonly namespaces: Map<string, NamespaceRow>;
   readonly policies: Map<string, PolicyRow>;
   readonly places: Map<string, string>;
   readonly groups: CidrGroupRow[];
-  readonly services: Service[];
+  readonly services: NamedService[];
+  /** namespace/name of a service → its endpoints. */
+  readonly endpoints: Map<string, readonly Address[]>;
   readonly problems: ObjectProblem[];
   readonly nodes: NodeRow[];
 }
@@ -80,7 +78,7 @@ interface Collected {
 export function sceneFromObjects(objects: Iterable<PlacedObject>, settings: SceneSettings): SceneObjects {
   const found: Collected = {
     ...{ pods: new Map(), namespaces: new Map(), policies: new Map(), places: new Map() },
-    ...{ groups: [], services: [], problems: [], nodes: [] },
+    ...{ groups: [], services: [], endpoints: new Map(), problems: [], nodes: [] },
   };
   for (const placed of objects) collect(placed, found);
   const pods = somebodies(found, settings.clusterName);
@@ -89,7 +87,12 @@ export function sceneFromObjects(objects: Iterable<PlacedObject>, settings: Scen
     pods,
     policies: [...found.policies.values()].map(row => auditedBy(row, found.namespaces.get(row.namespace))),
     cidrGroups: found.groups,
-    serviceIdentities: peer => servedBy(peer, found.services, pods),
+    serviceTargets: ({ service }) =>
+      targetsOf(
+        found.services.filter(one => namesService(service, one)),
+        one => found.endpoints.get(objectKey(one)) ?? [],
+        address => pods.find(pod => pod.addresses.includes(address))?.identity,
+      ),
     hostLabels: securitySource(found.nodes[0]?.labels ?? {}),
     nodes: found.nodes.map(peerOf),
   });
@@ -149,6 +152,11 @@ function collect(placed: PlacedObject, found: Collected): void {
       asLabels(field(object, 'spec', 'selector')),
     ];
     found.services.push({ namespace, name, labels, selector });
+  } else if (kind === 'EndpointSlice') {
+    const row = parsed(endpointSliceFromK8s(object));
+    if (row !== undefined) addEndpoints(`${row.namespace}/${row.service}`, row.endpoints, found);
+  } else if (kind === 'Endpoints') {
+    addEndpoints(`${namespace}/${name}`, endpointsOf(object), found);
   } else if (kind === 'Node') {
     const row = parsed(nodeFromK8s(object, ''));
     if (row !== undefined) found.nodes.push(row);
@@ -187,6 +195,25 @@ const peerOf = (row: NodeRow): PeerNode => ({
   local: false,
   apiServers: [],
 });
+
+function addEndpoints(
+  service: string,
+  endpoints: readonly { readonly addresses: readonly Address[] }[],
+  found: Collected,
+): void {
+  const before = found.endpoints.get(service) ?? [];
+  found.endpoints.set(service, [...before, ...endpoints.flatMap(({ addresses }) => addresses)]);
+}
+
+/** Of a core/v1 Endpoints, the older form. */
+function endpointsOf(object: unknown): readonly { readonly addresses: readonly Address[] }[] {
+  const subsets = field(object, 'subsets');
+  const lists = (Array.isArray(subsets) ? subsets : []).map(subset => field(subset, 'addresses'));
+  const ips = lists
+    .flatMap(list => (Array.isArray(list) ? list : []))
+    .map(one => tryParseAddress(text(field(one, 'ip'))));
+  return [{ addresses: ips.filter(address => address !== undefined) }];
+}
 
 function asFields(value: unknown): Fields {
   return isFields(value) ? value : {};
@@ -228,23 +255,4 @@ export function portNumbers(ports: PodRow['namedPorts']): Somebody['namedPorts']
   return new Map(
     named.map(([name, { port, protocol }]) => [`${protocolNumbers[protocol]}/${name.toLowerCase()}`, [port]]),
   );
-}
-
-function servedBy(
-  { service }: Parameters<PeerContext['serviceIdentities']>[0],
-  services: readonly Service[],
-  pods: readonly Somebody[],
-): ReadonlySet<number> {
-  const wanted = services.filter(({ namespace, name, labels }) => {
-    if (service.namespace !== '' && service.namespace !== namespace) return false;
-    return service.terms === undefined ? service.name === name : matchesTerms(service.terms, securitySource(labels));
-  });
-  const served = wanted.flatMap(({ namespace, selector }) => {
-    const terms = Object.entries(selector);
-    if (terms.length === 0) return [];
-    return pods.filter(
-      pod => pod.name.startsWith(`${namespace}/`) && terms.every(([key, value]) => pod.labels[`k8s:${key}`] === value),
-    );
-  });
-  return new Set(served.map(pod => pod.identity));
 }

@@ -12,7 +12,8 @@ import { apiServerAddresses } from '../network/api-servers.ts';
 import { peerNode } from './address-sources.ts';
 import { PolicyScene, type SceneInput, type Somebody } from './scene.ts';
 import { portNumbers } from './scene-objects.ts';
-import { serviceIdentities } from './service-peers.ts';
+import { peerKey } from './selector-cache.ts';
+import { noTargets } from './service-peers.ts';
 
 export type TableScene = Pick<
   SceneInput,
@@ -36,7 +37,7 @@ export function sceneFromTables(tables: Tables, { nodeName, nodeLabels, ...setti
     pods: [...localPods(tables), ...remotePods(tables)],
     policies: all.toSorted((a, b) => (policyKey(a) < policyKey(b) ? -1 : 1)),
     cidrGroups: cidrGroups.all(),
-    serviceIdentities: peer => serviceIdentities(tables, peer),
+    serviceTargets: peer => tables.serviceTargets.get(peerKey(peer)) ?? noTargets,
     hostLabels: Object.fromEntries(own),
     nodes: nodes.all().map(row => peerNode({ ...row, labels: kept(row.labels) }, tables, servers)),
     numbers: { blocks: tables.addressBlocks.all(), classes: tables.addressClasses.all() },

@@ -37,7 +37,7 @@ export interface SceneInput {
   readonly pods: readonly Somebody[];
   readonly policies: readonly PolicyRow[];
   readonly cidrGroups: readonly CidrGroupRow[];
-  readonly serviceIdentities: PeerContext['serviceIdentities'];
+  readonly serviceTargets: PeerContext['serviceTargets'];
   readonly mode: EnforcementMode;
   readonly allowLocalHost: boolean;
   /** world-ipv4 and world-ipv6 instead of world. */
@@ -80,8 +80,8 @@ export class PolicyScene {
 
   constructor(input: SceneInput) {
     this.input = input;
-    const { cidrGroups, cidrMatchesNodes, serviceIdentities } = input;
-    this.context = { cidrGroups, cidrMatchesNodes, serviceIdentities };
+    const { cidrGroups, cidrMatchesNodes, serviceTargets } = input;
+    this.context = { cidrGroups, cidrMatchesNodes, serviceTargets };
     this.#blocks = new SceneBlocks(input, this.context);
     this.#identities = [...identitiesOf(input, this.reserved()), ...this.#blocks.identities];
   }

@@ -9,6 +9,7 @@ import {
   prefixBits,
 } from '@ciliate/model';
 import { groupsOf, type PeerContext, type PeerIdentity } from './peers.ts';
+import type { ServiceTargets } from './service-peers.ts';
 
 /** A property by which identities are told apart: a label's key, or the first bits of a block. */
 export interface Dimension {
@@ -37,7 +38,7 @@ export function anchorsOf(peer: Peer, context: PeerContext): readonly Anchor[] {
     case 'fqdn':
       return labelAnchor({ source: 'fqdn', key: peer.pattern, operator: 'Exists', values: [] });
     case 'service':
-      return [[...context.serviceIdentities(peer)].map(id => ({ dimension: byNumber, value: String(id) }))];
+      return [servicePlaces(context.serviceTargets(peer))];
     case 'cidr':
       return [[blockPlace(peer.cidr)]];
     case 'cidr-group':
@@ -54,6 +55,12 @@ function labelAnchor(term: LabelTerm): readonly Anchor[] {
   };
   if (term.operator === 'Exists') return [[{ dimension, value: undefined }]];
   return term.operator === 'In' ? [[...new Set(term.values)].map(value => ({ dimension, value }))] : [];
+}
+
+/** Of each selector the first label: its namespace stands before. */
+function servicePlaces({ selectors, ids, prefixes }: ServiceTargets): Anchor {
+  const labels = selectors.flatMap(terms => terms.slice(1, 2).flatMap(labelAnchor)).flat();
+  return [...labels, ...ids.map(id => ({ dimension: byNumber, value: String(id) })), ...prefixes.map(blockPlace)];
 }
 
 /** Blocks inside of a block begin with the same bits. */

@@ -61,18 +61,18 @@ function setup(spec: object) {
       const row = rowOf(ciliumNetworkPolicyFromK8s(object));
       db.write(txn => void tables.ciliumPolicies.insert(txn, row));
     },
-    service: () => {
+    service: (selector?: object) => {
       const object = {
         metadata: { name: 's', namespace: 'shop' },
-        spec: { type: 'ClusterIP', clusterIP: '10.96.0.9' },
+        spec: { type: 'ClusterIP', clusterIP: '10.96.0.9', selector },
       };
       const row = rowOf(serviceFromK8s(object));
       db.write(txn => void tables.services.insert(txn, row));
     },
-    slice: () => {
+    slice: (address = '10.244.2.9') => {
       const labels = { 'kubernetes.io/service-name': 's' };
       const metadata = { name: 's-1', namespace: 'shop', labels };
-      const endpoints = [{ addresses: ['10.244.2.9'], conditions: { ready: true } }];
+      const endpoints = [{ addresses: [address], conditions: { ready: true } }];
       const row = rowOf(endpointSliceFromK8s({ metadata, addressType: 'IPv4', endpoints, ports: [{ port: 80 }] }));
       db.write(txn => void tables.endpointSlices.insert(txn, row));
     },
@@ -86,10 +86,11 @@ function setup(spec: object) {
     const entries = tables.policyGroups.all().find(row => row.identity === 300)?.entries ?? [];
     return new PolicyLookup(entries).ask({ direction: 1, identity, classIdentity: 0, protocol: 6, port: 80 }).allowed;
   };
+  const numberOf = (prefix: string) => tables.addressBlocks.get(`cidr ${prefix}`)?.id ?? 0;
   const stop = () => {
     for (const controller of controllers) controller.stop();
   };
-  return { clock, steps, allowed, stop };
+  return { clock, steps, allowed, numberOf, stop };
 }
 
 const orders = [
@@ -117,3 +118,31 @@ for (const [verb, spec] of Object.entries(rules)) {
     });
   }
 }
+
+test('endpoints that are no pods count by their addresses, as long as they are there', async () => {
+  const { clock, steps, allowed, numberOf, stop } = setup(rules.allow);
+  steps.policy();
+  steps.service();
+  steps.slice('192.0.2.9');
+  await clock.advance(100);
+  const first = numberOf('192.0.2.9/32');
+  assert.equal(allowed(first), true);
+  assert.equal(allowed(2), false, 'the rest of the world');
+  steps.slice('192.0.2.10');
+  await clock.advance(100);
+  assert.equal(allowed(numberOf('192.0.2.10/32')), true);
+  assert.equal(allowed(first), false);
+  stop();
+});
+
+test('a service with a selector stands for the pods that it selects, with or without endpoints', async () => {
+  const { clock, steps, allowed, stop } = setup(rules.allow);
+  steps.policy();
+  steps.service({ role: 'server-400' });
+  await clock.advance(100);
+  assert.deepEqual([allowed(400), allowed(401)], [true, false]);
+  steps.service({ role: 'server-401' });
+  await clock.advance(100);
+  assert.deepEqual([allowed(400), allowed(401)], [false, true]);
+  stop();
+});

@@ -37,6 +37,7 @@ const service: fc.Arbitrary<ServiceRow> = fc.record({
   uid: fc.constant(''),
   type: fc.constantFrom('ClusterIP' as const, 'NodePort' as const, 'LoadBalancer' as const, 'ExternalName' as const),
   labels: fc.constant({}),
+  selector: fc.constant({}),
   annotations: fc.constant({}),
   clusterIPs: some(['10.96.0.1', '10.96.0.2', 'fd00:96::1'].map(parseAddress)),
   externalIPs: some(['203.0.113.1', '10.96.0.1'].map(parseAddress)),

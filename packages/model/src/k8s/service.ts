@@ -1,5 +1,5 @@
 import { type Prefix, tryParsePrefix } from '../address.ts';
-import type { Labels } from '../labels.ts';
+import { type Labels, sameLabels } from '../labels.ts';
 import type { Protocol, ServicePortRow, ServiceRow, ServiceType } from '../rows.ts';
 import { parseSelector } from '../selector.ts';
 import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
@@ -25,6 +25,7 @@ export function serviceFromK8s(object: unknown): Parsed<ServiceRow> {
       uid: root.at('metadata', 'uid').text(''),
       type: spec.at('type').choice(types, 'ClusterIP'),
       labels,
+      selector: selectorOf(spec, labels),
       annotations,
       clusterIPs: clusterIPs(spec, problems),
       externalIPs: spec.at('externalIPs').addresses(problems),
@@ -42,6 +43,12 @@ export function serviceFromK8s(object: unknown): Parsed<ServiceRow> {
       created: Date.parse(root.at('metadata', 'creationTimestamp').text('')) || 0,
     };
   });
+}
+
+/** Nearly always the service's labels say the same: one object for both. */
+function selectorOf(spec: Reader, labels: Labels): Labels {
+  const selector = spec.at('selector').labels();
+  return sameLabels(selector, labels) ? labels : selector;
 }
 
 function clusterIPs(spec: Reader, problems: ParseProblem[]): ServiceRow['clusterIPs'] {

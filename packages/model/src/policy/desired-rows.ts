@@ -3,6 +3,7 @@ import type { EndpointKey, IpcacheKey, PolicyClass, PolicyEntry, PolicyKey } fro
 import type { Reconcilable } from '@ciliate/tables';
 import type { Address, Prefix } from '../address.ts';
 import type { Labels } from '../labels.ts';
+import type { LabelTerms } from './label-terms.ts';
 import type { RuleReference } from './rule-reference.ts';
 
 /**
@@ -40,6 +41,16 @@ export interface AddressClassRow {
   readonly namedPorts: readonly (readonly [string, readonly number[]])[];
   /** Empty: the number stays in policy maps a while longer. */
   readonly addresses: readonly Address[];
+}
+
+/** Whom a toServices reference stands for. Key: the reference as text. */
+export interface ServiceTargetsRow {
+  readonly key: string;
+  /** Of services that select pods: what they select, any of these. */
+  readonly selectors: readonly LabelTerms[];
+  /** Of services whose endpoints somebody else writes: identities of pods, and addresses that no pod has. */
+  readonly ids: readonly number[];
+  readonly prefixes: readonly Prefix[];
 }
 
 /** A block or class that the policy maps know, from a revision on: only then may an address get its number. Key: id. */

@@ -91,3 +91,8 @@ export interface CidrGroupRow {
 export function policyKey(policy: Pick<PolicyRow, 'kind' | 'namespace' | 'name'>): string {
   return `${policy.kind}/${policy.namespace}/${policy.name}`;
 }
+
+/** Whom its rules name. */
+export function peersOf({ rules }: Pick<PolicyRow, 'rules'>): readonly Peer[] {
+  return rules.flatMap(rule => [...rule.ingress, ...rule.egress]).flatMap(traffic => traffic.peers ?? []);
+}

@@ -8,6 +8,7 @@ import type {
   PolicyGroupRow,
   PolicyPeerRow,
   PolicyRuleRow,
+  ServiceTargetsRow,
 } from './desired-rows.ts';
 import { type CidrGroupRow, type PolicyRow, policyKey } from './rows.ts';
 
@@ -18,6 +19,7 @@ export interface PolicyTables {
   readonly cidrGroups: RWTable<CidrGroupRow>;
   readonly addressBlocks: RWTable<AddressBlockRow>;
   readonly addressClasses: RWTable<AddressClassRow>;
+  readonly serviceTargets: RWTable<ServiceTargetsRow>;
   readonly policyPeers: RWTable<PolicyPeerRow>;
   readonly policyGroups: RWTable<PolicyGroupRow>;
   readonly policyRules: RWTable<PolicyRuleRow>;
@@ -38,6 +40,7 @@ export function definePolicyTables(db: Database): PolicyTables {
       key: row => `${row.kind} ${row.prefix}`,
     }),
     addressClasses: db.table<AddressClassRow, string>({ name: 'addressClasses', key: row => row.key }),
+    serviceTargets: db.table<ServiceTargetsRow, string>({ name: 'serviceTargets', key: row => row.key }),
     policyPeers: db.table<PolicyPeerRow, string>({ name: 'policyPeers', key: row => String(row.id) }),
     policyGroups: db.table<PolicyGroupRow, string>({ name: 'policyGroups', key: row => String(row.id) }),
     policyRules: db.table<PolicyRuleRow, string>({ name: 'policyRules', key: row => String(row.id) }),

@@ -78,7 +78,7 @@ function readPeers(list: Reader, name: string, scope: Scope): readonly Peer[] {
     case 'Nodes':
       return list.list().map(item => nodePeer([nodeTerm, ...readSelector(item)]));
     case 'Services':
-      return list.list().map(item => readService(item, scope));
+      return list.list().map(item => readService(item));
     case 'FQDNs':
       return list.list().map(item => readFqdn(item, scope));
     default:
@@ -119,10 +119,11 @@ function readCidrSet(item: Reader): readonly Peer[] {
   return [{ kind: 'cidr-group', group, except }];
 }
 
-function readService(item: Reader, scope: Scope): Peer {
+/** Without a namespace services of every one are meant, as in Cilium. */
+function readService(item: Reader): Peer {
   checkFields(item, ['k8sService', 'k8sServiceSelector']);
   const [service, selector] = [item.at('k8sService'), item.at('k8sServiceSelector')];
-  const namespace = (service.absent ? selector : service).at('namespace').text(scope.namespace);
+  const namespace = (service.absent ? selector : service).at('namespace').text('');
   if (!service.absent) {
     return { kind: 'service', service: { namespace, name: service.at('serviceName').text(), terms: undefined } };
   }
