@@ -43,7 +43,7 @@ function checkStep(step: Step, name: string): void {
     assert.ok('row' in parsed, JSON.stringify(parsed));
     return parsed.row;
   });
-  const pods = step.pods.map((pod, i) => someone(step, pod, i));
+  const pods = inOrder(step).map((pod, i) => someone(step, pod, i));
   const world = new PolicyWorld(policies, pods);
   for (const [port, tables] of Object.entries(step.expected)) {
     const [protocol = '', number = ''] = port.split('/');
@@ -61,6 +61,16 @@ function checkStep(step: Step, name: string): void {
       assert.deepEqual(rows, tables[table], `${name}, ${port}, ${table}`);
     }
   }
+}
+
+/** Rows and columns of the tables. */
+function inOrder({ pods, order }: Step): Step['pods'] {
+  if (order === undefined) return pods;
+  return order.map(name => {
+    const pod = pods.find(one => `${one.ns}/${one.name}` === name);
+    assert.ok(pod !== undefined, `no pod ${name}`);
+    return pod;
+  });
 }
 
 /** The generator's pods serve each port that it probes by a name: serve-80-tcp. */

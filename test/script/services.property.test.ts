@@ -1,6 +1,7 @@
 /**
- * Random sequences of Kubernetes objects, with one map write in ten failing: after every step the maps of the agent that lived through
- * it all say the same as those of an agent that meets the objects for the first time and whose writes all work.
+ * Random sequences of Kubernetes objects, several at once, with one map write in ten failing, prunes and restarts between them: after every
+ * step the maps of the agent that lived through it all say the same as those of an agent that meets the objects for the first time and whose
+ * writes all work.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,7 +19,7 @@ const policy = fc.constantFrom('Cluster', 'Cluster', 'Local');
 const service = fc
   .record({
     name: fc.constantFrom('a', 'b', 'c'),
-    type: fc.constantFrom('ClusterIP', 'NodePort', 'LoadBalancer'),
+    type: fc.constantFrom('ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'),
     clusterIP: fc.constantFrom('10.96.0.1', '10.96.0.2', 'fd00:96::1'),
     externalIPs: some('203.0.113.1', '203.0.113.2'),
     balancers: some('198.51.100.1', 'fd00:198::1'),
@@ -30,14 +31,22 @@ const service = fc
     algorithm: fc.constantFrom('random', 'maglev'),
     trafficDistribution: fc.constantFrom(undefined, 'PreferSameZone', 'PreferSameNode'),
     created: fc.constantFrom('2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'),
+    more: fc.constantFrom<Readonly<Record<string, string>>>(
+      {},
+      { 'service.cilium.io/node': 'shown' },
+      { 'service.cilium.io/type': 'LoadBalancer' },
+      { 'service.cilium.io/forwarding-mode': 'dsr' },
+    ),
+    labels: fc.constantFrom<Readonly<Record<string, string>>>({}, {}, {}, { 'service.kubernetes.io/headless': '' }),
   })
-  .map(({ name, balancers, algorithm, created, ...spec }) => ({
+  .map(({ name, balancers, algorithm, created, more, labels, ...spec }) => ({
     kind: 'Service',
     metadata: {
       namespace: 'ns',
       name,
+      labels,
       creationTimestamp: created,
-      annotations: { 'service.cilium.io/lb-algorithm': algorithm },
+      annotations: { 'service.cilium.io/lb-algorithm': algorithm, ...more },
     },
     spec,
     status: { loadBalancer: { ingress: balancers.map(ip => ({ ip })) } },
@@ -82,28 +91,78 @@ const slice = fc.boolean().chain(ipv4 =>
 );
 
 const node = fc
-  .record({ zone: fc.constantFrom('z1', 'z2'), address: fc.constantFrom('172.30.0.1', 'fd00:30::1') })
-  .map(({ zone, address }) => ({
+  .record({
+    zone: fc.constantFrom('z1', 'z2'),
+    shown: fc.constantFrom('shown', 'hidden'),
+    addresses: some('172.30.0.1', 'fd00:30::1', '198.51.100.1'),
+  })
+  .map(({ zone, shown, addresses }) => ({
     kind: 'Node',
-    metadata: { name: 'node-1', labels: { 'topology.kubernetes.io/zone': zone } },
-    status: { addresses: [{ type: 'InternalIP', address }] },
+    metadata: { name: 'node-1', labels: { 'topology.kubernetes.io/zone': zone, 'service.cilium.io/node': shown } },
+    status: { addresses: addresses.map(address => ({ type: 'InternalIP', address })) },
   }));
 
 const pod = fc
-  .record({ ip: fc.constantFrom('10.0.1.8', '10.0.1.9'), hostPort: fc.constantFrom(8080, 30080) })
-  .map(({ ip, hostPort }) => ({
+  .record({
+    name: fc.constantFrom('p', 'q'),
+    uid: fc.constantFrom('u', 'v'),
+    ip: fc.constantFrom('10.0.1.8', '10.0.1.9'),
+    hostPort: fc.constantFrom(0, 8080, 30080),
+    hostIP: fc.constantFrom('', '127.0.0.1', '203.0.113.1'),
+    role: fc.constantFrom('cache', 'other'),
+    ready: fc.constantFrom('True', 'False'),
+    phase: fc.constantFrom('Running', 'Running', 'Succeeded'),
+  })
+  .map(({ name, uid, ip, hostPort, hostIP, role, ready, phase }) => ({
     kind: 'Pod',
-    metadata: { namespace: 'ns', name: 'p', uid: 'u' },
-    spec: { nodeName: 'node-1', containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort }] }] },
-    status: { phase: 'Running', podIPs: [{ ip }] },
+    metadata: { namespace: 'ns', name, uid, labels: { role } },
+    spec: {
+      nodeName: 'node-1',
+      containers: [{ name: 'c', ports: [{ name: 'x', containerPort: 80, hostPort, hostIP }] }],
+    },
+    status: { phase, podIPs: [{ ip }], conditions: [{ type: 'Ready', status: ready }] },
   }));
 
-const object = fc.oneof({ weight: 4, arbitrary: service }, { weight: 4, arbitrary: slice }, node, pod);
-const steps = fc.array(fc.record({ object, gone: fc.constantFrom(false, false, true) }), {
-  minLength: 5,
-  maxLength: 15,
-  size: 'max',
-});
+const redirect = fc
+  .record({
+    name: fc.constantFrom('r', 't'),
+    frontend: fc.constantFrom(
+      { serviceMatcher: { namespace: 'ns', serviceName: 'a' } },
+      { serviceMatcher: { namespace: 'ns', serviceName: 'b', toPorts: [{ name: 'x', port: '80' }] } },
+      { addressMatcher: { ip: '169.254.1.1', toPorts: [{ port: '80' }] } },
+      { addressMatcher: { ip: '10.96.0.1', toPorts: [{ port: '80' }] } },
+    ),
+    skipRedirectFromBackend: fc.boolean(),
+  })
+  .map(({ name, frontend, skipRedirectFromBackend }) => ({
+    kind: 'CiliumLocalRedirectPolicy',
+    metadata: { namespace: 'ns', name },
+    spec: {
+      redirectFrontend: frontend,
+      skipRedirectFromBackend,
+      redirectBackend: {
+        localEndpointSelector: { matchLabels: { role: 'cache' } },
+        toPorts: [{ name: 'x', port: '80', protocol: 'TCP' }],
+      },
+    },
+  }));
+
+const object = fc.oneof(
+  { weight: 4, arbitrary: service },
+  { weight: 4, arbitrary: slice },
+  node,
+  { weight: 2, arbitrary: pod },
+  redirect,
+);
+const change = fc.record({ object, gone: fc.constantFrom(false, false, true) });
+const steps = fc.array(
+  fc.record({
+    // What a batch of watch events brings: also an object that goes and comes again.
+    changes: fc.array(change, { minLength: 1, maxLength: 3 }),
+    after: fc.constantFrom('nothing', 'nothing', 'nothing', 'prune', 'restart'),
+  }),
+  { minLength: 5, maxLength: 15, size: 'max' },
+);
 
 /** What the maps hold, with addresses in place of ids. */
 function meaning(maps: ScriptMaps): readonly string[] {
@@ -148,22 +207,39 @@ test('after every step, with failing writes, the maps are those of a fresh start
   await fc.assert(
     fc.asyncProperty(steps, fc.integer({ min: 1, max: 1_000_000 }), async (sequence, seed) => {
       const options = { faults: 0.1, seed, config: { maglevSize } };
-      const world = new World(makeMaps(options), options);
+      let world = new World(makeMaps(options), options);
+      let kubernetes = new Kubernetes(world.tables);
       world.start();
       world.synced([]);
-      const kubernetes = new Kubernetes(world.tables);
       const objects = new Map<string, object>();
-      for (const { object: one, gone } of sequence) {
-        const key = `${one.kind} ${one.metadata.name}`;
-        if (gone) objects.delete(key);
-        else objects.set(key, one);
-        world.database.write(txn => kubernetes.apply(JSON.stringify(one), gone ? 'delete' : 'put', txn));
+      for (const { changes, after } of sequence) {
+        world.database.write(txn => {
+          for (const { object: one, gone } of changes) {
+            const key = `${one.kind} ${one.metadata.name}`;
+            if (gone) objects.delete(key);
+            else objects.set(key, one);
+            kubernetes.apply(JSON.stringify(one), gone ? 'delete' : 'put', txn);
+          }
+        });
+        if (after === 'restart') {
+          await world.stop();
+          assert.deepEqual(world.errors, []);
+          world = new World(world.maps, options);
+          kubernetes = new Kubernetes(world.tables);
+          world.start();
+          world.database.write(txn => {
+            for (const one of objects.values()) kubernetes.apply(JSON.stringify(one), 'put', txn);
+          });
+          world.synced([]);
+        }
+        await world.settle();
+        if (after === 'prune') world.prune();
         await world.settle();
         assert.deepEqual(meaning(world.maps), meaning(await freshMaps(objects)));
       }
       assert.deepEqual(world.errors, []);
       await world.stop();
     }),
-    { numRuns: 30 },
+    { numRuns: 30 * Number(process.env.FUZZ ?? 1) },
   );
 });

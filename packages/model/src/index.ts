@@ -13,6 +13,7 @@ export * from './keys.ts';
 export * from './label-filter.ts';
 export * from './labels.ts';
 export * from './node-config.ts';
+export * from './own.ts';
 export * from './policy/audit.ts';
 export * from './policy/cidr.ts';
 export * from './policy/cilium-policy.ts';

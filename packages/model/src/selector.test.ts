@@ -29,9 +29,30 @@ for (const [text, expected] of cases) {
   });
 }
 
-for (const text of ['app in web', '=x', 'a b', 'app in (a', 'app=b c', '-a=b']) {
+for (const text of [
+  'app in web',
+  '=x',
+  'a b',
+  'app in (a',
+  'app=b c',
+  '-a=b',
+  '(',
+  'app,(',
+  'app,,tier',
+  ',',
+  'app,',
+]) {
   test(`'${text}' is refused`, () => assert.throws(() => parseSelector(text), { code: 'BAD_SELECTOR' }));
 }
+
+test('a key that every object has is no label of anybody', () => {
+  assert.equal(matchesSelector(parseSelector('constructor'), labels), false);
+  assert.equal(matchesSelector(parseSelector('constructor=x'), { constructor: 'x' }), true);
+});
+
+test('a long text takes no longer than it is', () => {
+  assert.throws(() => parseSelector('a,'.repeat(200_000)), { code: 'BAD_SELECTOR' });
+});
 
 test('matchLabels and matchExpressions must all match', () => {
   const expression = { key: 'tier', operator: 'In' as const, values: ['front'] };

@@ -1,5 +1,6 @@
 import { ModelError } from './errors.ts';
 import type { Labels } from './labels.ts';
+import { own } from './own.ts';
 
 export type SelectorOperator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
 
@@ -18,13 +19,13 @@ export interface SelectorExpression {
 export function matchesSelector(selector: LabelSelector, labels: Labels): boolean {
   const wanted = Object.entries(selector.matchLabels ?? {});
   return (
-    wanted.every(([key, value]) => labels[key] === value) &&
+    wanted.every(([key, value]) => own(labels, key) === value) &&
     (selector.matchExpressions ?? []).every(expression => matchesExpression(expression, labels))
   );
 }
 
 function matchesExpression({ key, operator, values = [] }: SelectorExpression, labels: Labels): boolean {
-  const value = labels[key];
+  const value = own(labels, key);
   switch (operator) {
     case 'In':
       return value !== undefined && values.includes(value);
@@ -47,8 +48,16 @@ export function parseSelector(text: string): LabelSelector {
 
 /** Splits at commas that are not in parentheses. */
 function splitRequirements(text: string): readonly string[] {
-  const parts = text.match(/(?:\([^)]*\)|[^,(])+/g) ?? [];
-  return parts.map(part => part.trim()).filter(part => part !== '');
+  if (text.trim() === '') return [];
+  const parts: string[] = [];
+  let [start, inside] = [0, false];
+  for (let i = 0; i < text.length; i += 1) {
+    if (text[i] === '(' || text[i] === ')') inside = text[i] === '(';
+    if (text[i] !== ',' || inside) continue;
+    parts.push(text.slice(start, i));
+    start = i + 1;
+  }
+  return [...parts, text.slice(start)].map(part => part.trim());
 }
 
 const key = '[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?';

@@ -88,7 +88,7 @@ test('an audited policy denies nothing, and opens nothing that the others close'
         }
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 300 * Number(process.env.FUZZ ?? 1) },
   );
 });
 

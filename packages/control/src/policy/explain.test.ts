@@ -206,7 +206,7 @@ test('explanations agree with the API texts, and what they offer allows the flow
         }
       },
     ),
-    { numRuns: 1000 },
+    { numRuns: 1000 * Number(process.env.FUZZ ?? 1) },
   );
 });
 

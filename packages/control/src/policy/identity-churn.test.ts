@@ -6,10 +6,11 @@ import {
   type EndpointRow,
   networkPolicyFromK8s,
   nodeConfigDefaults,
+  type PodRow,
   parseAddress,
   securityLabels,
 } from '@ciliate/model';
-import { createDatabase, FakeClock } from '@ciliate/tables';
+import { createDatabase, FakeClock, type WriteTxn } from '@ciliate/tables';
 import { registerControllers } from '../register-controllers.ts';
 import { PolicyLookup } from './lookup.ts';
 
@@ -56,7 +57,9 @@ function setup() {
   const stop = () => {
     for (const controller of controllers) controller.stop();
   };
-  return { clock, db, tables, group, letsIn, stop };
+  const groupOf = (endpoint: string) =>
+    tables.policyGroups.get(String(tables.endpointPolicies.get(endpoint)?.group ?? 0));
+  return { clock, db, tables, group, groupOf, letsIn, stop };
 }
 
 test('a number that is given to other labels is not let in by what it stood for', async () => {
@@ -83,6 +86,83 @@ test('a number that changes hands between two looks is not let in either', async
   db.write(txn => void tables.identities.insert(txn, { id: 400, labels: foe, reserved: false }));
   await clock.advance(100);
   assert.equal(letsIn(400), false);
+  stop();
+});
+
+test('a number that comes back with other labels gets the policy of these, however soon it does', async () => {
+  const { clock, db, tables, groupOf, letsIn, stop } = setup();
+  await clock.advance(100);
+  assert.equal(letsIn(7), false, 'a server is isolated');
+  const other: EndpointRow = {
+    ...server,
+    id: 6,
+    podName: 'other',
+    labels: foe,
+    addresses: [parseAddress('10.244.1.6')],
+  };
+  db.write(txn => {
+    tables.endpoints.delete(txn, '5');
+    tables.identities.insert(txn, { id: 300, labels: foe, reserved: false });
+    tables.endpoints.insert(txn, other);
+  });
+  await clock.advance(100);
+  assert.equal(groupOf('6')?.ingress, false, 'nobody isolates it');
+  db.write(txn => {
+    tables.identities.insert(txn, { id: 300, labels: server.labels, reserved: false });
+    tables.endpoints.insert(txn, { ...other, labels: server.labels });
+  });
+  await clock.advance(100);
+  assert.equal(groupOf('6')?.ingress, true);
+  stop();
+});
+
+test('a port name means nothing at an identity whose pods that call it so have all got another', async () => {
+  const { clock, db, tables, groupOf, stop } = setup();
+  const parsed = networkPolicyFromK8s({
+    metadata: { name: 'out', namespace: 'shop' },
+    spec: {
+      podSelector: { matchLabels: { role: 'server' } },
+      policyTypes: ['Egress'],
+      egress: [{ to: [{ podSelector: { matchLabels: { role: 'friend' } } }], ports: [{ port: 'web' }] }],
+    },
+  });
+  assert.ok('row' in parsed);
+  const remote = (identity: number, namedPorts: PodRow['namedPorts']) => ({
+    ...{ namespace: 'shop', name: 'callee', identity, namedPorts },
+    addresses: [parseAddress('10.244.2.9')],
+    nodeAddress: parseAddress('172.30.0.12'),
+  });
+  const web = { web: { port: 8080, protocol: 'TCP' } } as const;
+  const local: EndpointRow = { ...server, id: 6, podName: 'near', labels: friend, identity: 400 };
+  const pod = {
+    ...{ namespace: 'shop', name: 'near', uid: '', nodeName: 'here', labels: {}, serviceAccount: 'default' },
+    ...{ podIPs: [], hostNetwork: false, phase: 'Running', namedPorts: web, ready: true, hostPorts: [] },
+  };
+  const mayCall = (identity: number): boolean =>
+    new PolicyLookup(groupOf('5')?.entries ?? []).ask({
+      ...{ direction: 1, identity, classIdentity: 0, protocol: 6, port: 8080 },
+    }).allowed;
+  const look = async (change: (txn: WriteTxn) => void): Promise<readonly boolean[]> => {
+    db.write(change);
+    await clock.advance(100);
+    return [mayCall(400), mayCall(401)];
+  };
+  db.write(txn => {
+    tables.policies.insert(txn, parsed.row);
+    for (const id of [400, 401])
+      tables.identities.insert(txn, { id, labels: { ...friend, 'k8s:n': String(id) }, reserved: false });
+  });
+  const far = await look(txn => void tables.remoteEndpoints.insert(txn, remote(400, web)));
+  assert.deepEqual(far, [true, false]);
+  assert.deepEqual(await look(txn => void tables.remoteEndpoints.insert(txn, remote(401, web))), [false, true]);
+  assert.deepEqual(await look(txn => void tables.remoteEndpoints.delete(txn, 'shop/callee')), [false, false]);
+  const near = await look(txn => {
+    tables.pods.insert(txn, pod);
+    tables.endpoints.insert(txn, local);
+  });
+  assert.deepEqual(near, [true, false]);
+  assert.deepEqual(await look(txn => void tables.endpoints.insert(txn, { ...local, identity: 401 })), [false, true]);
+  assert.deepEqual(await look(txn => void tables.endpoints.delete(txn, '6')), [false, false]);
   stop();
 });
 

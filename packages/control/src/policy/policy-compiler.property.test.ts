@@ -275,7 +275,7 @@ test('compiled maps give the verdict that the API texts give, for every flow', (
         checkAgainstOracle(world);
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 150 * Number(process.env.FUZZ ?? 1) },
   );
 });
 
@@ -298,7 +298,7 @@ test('changes one by one lead to the maps that a fresh start makes', () => {
       fresh.addEverybody();
       for (const subject of subjects) assert.deepEqual(world.entries(subject), fresh.entries(subject));
     }),
-    { numRuns: 150 },
+    { numRuns: 150 * Number(process.env.FUZZ ?? 1) },
   );
 });
 
@@ -324,6 +324,6 @@ test('what a change touches is compiled again, and nothing is left out', () => {
         }
       }
     }),
-    { numRuns: 100 },
+    { numRuns: 100 * Number(process.env.FUZZ ?? 1) },
   );
 });

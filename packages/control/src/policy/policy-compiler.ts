@@ -99,7 +99,10 @@ export class PolicyCompiler {
 
   /** Named ports of the pods that have the identity: what a port name means to those who call them. */
   setNamedPorts(id: number, namedPorts: PeerIdentity['namedPorts']): void {
-    this.#namedPorts.set(id, namedPorts);
+    const before = this.#namedPorts.get(id) ?? noPorts;
+    if (namedPorts.size === 0) this.#namedPorts.delete(id);
+    else this.#namedPorts.set(id, namedPorts);
+    if (samePorts(before, namedPorts)) return;
     const identity = this.#selectors.identity(id);
     if (identity !== undefined) this.#put({ ...identity, namedPorts });
   }
@@ -231,6 +234,11 @@ export class PolicyCompiler {
     }
     group.selections = selections;
   }
+}
+
+function samePorts(a: PeerIdentity['namedPorts'], b: PeerIdentity['namedPorts']): boolean {
+  if (a.size !== b.size) return false;
+  return [...a].every(([name, numbers]) => b.get(name)?.join(' ') === numbers.join(' '));
 }
 
 const noPorts: PeerIdentity['namedPorts'] = new Map();

@@ -8,6 +8,7 @@ import {
   hostEndpoint,
   type IdentityRow,
   type Labels,
+  labelsKey,
   type NamespaceRow,
   type NodeRow,
   type PodRow,
@@ -125,6 +126,8 @@ class PolicyRunner {
   readonly #restoredIds: ReadonlyMap<string, number>;
   readonly #audits: AuditedPolicies;
   readonly #peers: PolicyPeers;
+  /** Keys of endpoints with named ports → the identity for which these are told. */
+  readonly #portHolders = { local: new Map<string, number>(), remote: new Map<string, number>() };
   #revision: number;
 
   constructor(
@@ -206,20 +209,37 @@ class PolicyRunner {
     return { 'reserved:host': '', ...Object.fromEntries(own) };
   }
 
-  /** Port names of this node's pods, by identity. */
+  /** Port names of pods, by identity: that which a pod has, and that which it had. */
   #readNamedPorts(changes: ChangesOf<PolicyInputs>): void {
     const touched = new Set<number>();
     for (const { key } of changes.pods) {
       for (const endpoint of this.#tables.endpoints.by('pod', key)) touched.add(endpoint.identity);
     }
-    for (const { row } of changes.endpoints) touched.add(row.identity);
-    for (const { row } of changes.remoteEndpoints) touched.add(row.identity);
-    for (const id of touched) {
-      const endpoints = this.#tables.endpoints.by('identity', String(id));
-      const remote = this.#tables.remoteEndpoints.by('identity', String(id));
-      const ports = [...endpoints.map(row => this.#portsOf(row)), ...remote.map(row => portMap(row.namedPorts))];
-      this.#compiler.setNamedPorts(id, union(ports));
+    for (const [changed, holders] of [
+      [changes.endpoints, this.#portHolders.local],
+      [changes.remoteEndpoints, this.#portHolders.remote],
+    ] as const) {
+      for (const { key, row } of changed) {
+        touched.add(row.identity).add(holders.get(key) ?? row.identity);
+        holders.delete(key);
+      }
     }
+    for (const id of touched) this.#setNamedPorts(id);
+  }
+
+  #setNamedPorts(id: number): void {
+    const { local, remote } = this.#portHolders;
+    const ports: ReadonlyMap<string, readonly number[]>[] = [];
+    const add = (holders: Map<string, number>, key: string, own: ReadonlyMap<string, readonly number[]>) => {
+      if (own.size === 0) return;
+      holders.set(key, id);
+      ports.push(own);
+    };
+    for (const row of this.#tables.endpoints.by('identity', String(id))) add(local, String(row.id), this.#portsOf(row));
+    for (const row of this.#tables.remoteEndpoints.by('identity', String(id))) {
+      add(remote, `${row.namespace}/${row.name}`, portMap(row.namedPorts));
+    }
+    this.#compiler.setNamedPorts(id, union(ports));
   }
 
   #portsOf(endpoint: EndpointRow): ReadonlyMap<string, readonly number[]> {
@@ -251,7 +271,8 @@ class PolicyRunner {
 
   #join(id: string, row: EndpointRow, txn: WriteTxn): void {
     const namedPorts = this.#portsOf(row);
-    const name = `${row.identity} ${JSON.stringify([...namedPorts].toSorted(([a], [b]) => (a < b ? -1 : 1)))}`;
+    // A number may come back with other labels while the group that had it is still kept.
+    const name = `${row.identity} ${labelsKey(row.labels)} ${JSON.stringify([...namedPorts].toSorted(([a], [b]) => (a < b ? -1 : 1)))}`;
     const restored = row.addresses.map(address => this.#restoredIds.get(address)).find(group => group !== undefined);
     this.#enter(id, name, { identity: row.identity, host: false, restored }, txn, () =>
       this.#compiler.addGroup(name, { labels: row.labels, host: false, namedPorts }),

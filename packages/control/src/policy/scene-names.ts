@@ -2,6 +2,7 @@
 import {
   type Address,
   matchesSelector,
+  own,
   parseSelector,
   type ReservedIdentity,
   reservedIdentities,
@@ -77,7 +78,7 @@ export function parsePortNumber(text: string, protocol = 'tcp'): PortNumber | un
     return { protocol: number, port: Number(icmp[2] ?? (number === 58 ? 128 : 8)) };
   }
   const [, port = '', name = protocol] = /^(\d{1,5})(?:\/([a-z0-9]+))?$/i.exec(text) ?? [];
-  const number = protocols[name.toLowerCase()];
+  const number = own(protocols, name.toLowerCase());
   if (port === '' || number === undefined || Number(port) > 65_535) return undefined;
   return { protocol: number, port: Number(port) };
 }

@@ -14,6 +14,7 @@ import {
   networkPolicyFromK8s,
   nodeFromK8s,
   objectKey,
+  own,
   type Parsed,
   type ParseProblem,
   type PodRow,
@@ -140,7 +141,7 @@ function collect(placed: PlacedObject, found: Collected): void {
     if (row !== undefined) found.namespaces.set(row.name, row);
   } else if (kind in policyParsers) {
     const row = parsed(
-      policyParsers[kind]?.(object) ?? { error: { field: 'kind', message: 'is not known', remedy: '' } },
+      own(policyParsers, kind)?.(object) ?? { error: { field: 'kind', message: 'is not known', remedy: '' } },
     );
     if (row !== undefined) keepPolicy(row, place, found);
   } else if (kind === 'CiliumCIDRGroup') {

@@ -93,7 +93,7 @@ test('whatever comes and goes in whatever order, a peer selects whom it would se
         }
       }
     }),
-    { numRuns: 1000 },
+    { numRuns: 1000 * Number(process.env.FUZZ ?? 1) },
   );
 });
 

@@ -14,7 +14,7 @@ export function hostPortFrontends(pod: PodRow, context: FrontendContext): readon
 }
 
 function frontend(pod: PodRow, port: HostPort, address: Address, context: FrontendContext): readonly FrontendRow[] {
-  const backends = pod.podIPs.filter(ip => isIPv4(ip) === isIPv4(address));
+  const backends = [...new Set(pod.podIPs)].filter(ip => isIPv4(ip) === isIPv4(address));
   if (backends.length === 0) return [];
   return [
     {

@@ -150,13 +150,15 @@ function backendsOf(
   ipv4: boolean,
   nodeName: string,
 ): readonly FrontendBackend[] {
-  const rows = redirectBackends(row, pods)
+  const found = redirectBackends(row, pods)
     .map(({ address }) => address)
     .filter(({ address, port, protocol }) => {
       return isIPv4(address) === ipv4 && port === target.port && protocol === target.protocol;
     })
     .map(address => ({ ...address, state: 'active', nodeName, ...nowhere, redirected: true }) as const);
-  return rows.toSorted((a, b) => (portKey(a) < portKey(b) ? -1 : 1));
+  // A pod's successor may have its address already while the pod's object is still there; two names may be of one port.
+  const rows = new Map(found.map(backend => [portKey(backend), backend]));
+  return [...rows].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, backend]) => backend);
 }
 
 const nowhere = { zone: '', zoneHints: undefined, nodeHints: undefined };

@@ -348,7 +348,7 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
       const ids = frontendRows(tables).map(row => row.serviceId);
       assert.equal(new Set(ids).size, ids.length, 'every frontend has an id of its own');
     }),
-    { numRuns: 150 },
+    { numRuns: 150 * Number(process.env.FUZZ ?? 1) },
   );
 });
 

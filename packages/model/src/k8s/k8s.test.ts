@@ -166,6 +166,25 @@ test('CiliumEndpoint and CiliumIdentity', () => {
   assert.deepEqual(rowOf(ciliumIdentityFromK8s(identity)), { id: 4242, labels: { 'k8s:app': 'x' }, reserved: false });
 });
 
+test('a pod: a name that every object has is a port name like others, and a host address that is none asks for no address', () => {
+  const ports = [
+    { name: 'constructor', containerPort: 80, hostPort: 8080, hostIP: 'localhost' },
+    { name: 'other', containerPort: 81, hostPort: 8081, hostIP: '127.0.0.1' },
+  ];
+  const parsed = podFromK8s({ metadata, spec: { containers: [{ ports }] } });
+  const pod = rowOf(parsed);
+  assert.deepEqual(Object.keys(pod.namedPorts), ['constructor', 'other']);
+  assert.deepEqual(
+    pod.hostPorts.map(({ hostPort }) => hostPort),
+    [8081],
+  );
+  assert.ok('problems' in parsed);
+  assert.deepEqual(
+    parsed.problems.map(({ field }) => field),
+    ['spec.containers[0].ports[0].hostIP'],
+  );
+});
+
 const bad: readonly (readonly [name: string, parsed: Parsed<unknown>, field: string])[] = [
   ['no object', serviceFromK8s(null), 'metadata.namespace'],
   ['a text', serviceFromK8s('x'), 'object'],

@@ -54,15 +54,20 @@ function hostPorts(root: Reader, problems: ParseProblem[]): PodRow['hostPorts'] 
   const ports = containers.flatMap(container => container.at('ports').list());
   return ports
     .filter(port => port.at('hostPort').integer(0, 65_535, 0) > 0)
-    .map(port => {
+    .flatMap(port => {
       const ip = port.at('hostIP');
       const isAny = ['', '0.0.0.0', '::'].includes(ip.text(''));
-      return {
-        hostPort: port.at('hostPort').integer(1, 65_535),
-        hostIP: isAny ? undefined : ip.address(problems),
-        containerPort: port.at('containerPort').integer(1, 65_535),
-        protocol: port.at('protocol').choice(protocols, 'TCP'),
-      };
+      const hostIP = isAny ? undefined : ip.address(problems);
+      // Who asks for an address that cannot be read does not ask for every one.
+      if (!isAny && hostIP === undefined) return [];
+      return [
+        {
+          hostPort: port.at('hostPort').integer(1, 65_535),
+          hostIP,
+          containerPort: port.at('containerPort').integer(1, 65_535),
+          protocol: port.at('protocol').choice(protocols, 'TCP'),
+        },
+      ];
     });
 }
 
@@ -73,7 +78,7 @@ function namedPorts(root: Reader): PodRow['namedPorts'] {
   for (const container of [...root.at('spec', 'initContainers').list(), ...root.at('spec', 'containers').list()]) {
     for (const port of container.at('ports').list()) {
       const name = port.at('name').text('');
-      if (name === '' || named[name] !== undefined) continue;
+      if (name === '' || Object.hasOwn(named, name)) continue;
       named[name] = {
         port: port.at('containerPort').integer(1, 65_535),
         protocol: port.at('protocol').choice(protocols, 'TCP'),

@@ -97,6 +97,13 @@ const peers: readonly Case[] = [
   ['fromRequires', into({ fromRequires: [{}] }), 'spec.ingress[0].fromRequires'],
   ['groups', out({ toGroups: [{}] }), 'spec.egress[0].toGroups'],
   ['an entity that is none', into({ fromEntities: ['internet'] }), 'spec.ingress[0].fromEntities[0]'],
+  // Every object has something of this name.
+  ['an entity that is no word of ours', into({ fromEntities: ['constructor'] }), 'spec.ingress[0].fromEntities[0]'],
+  [
+    'an ICMP type that is no word of ours',
+    into({ icmps: [{ fields: [{ type: 'toString' }] }] }),
+    'spec.ingress[0].icmps[0].fields[0].type',
+  ],
   ['an entity in capitals', into({ fromEntities: ['World'] }), 'spec.ingress[0].fromEntities[0]'],
   ['a block that is none', into({ fromCIDR: ['10.0.0.0/33'] }), 'spec.ingress[0].fromCIDR[0]'],
   ['an empty block', into({ fromCIDR: [''] }), 'spec.ingress[0].fromCIDR[0]'],

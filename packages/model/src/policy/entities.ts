@@ -1,4 +1,5 @@
 /** `fromEntities` and `toEntities` (docs.cilium.io: entities based policies), as peers over reserved labels. */
+import { own } from '../own.ts';
 import { securityLabelKeys } from '../security-labels.ts';
 import { type LabelTerms, term } from './label-terms.ts';
 import type { Peer } from './rows.ts';
@@ -35,5 +36,5 @@ export const entityNames: readonly string[] = Object.keys(table);
 
 /** Undefined: no such entity. */
 export function entityPeers(name: string): readonly Peer[] | undefined {
-  return table[name];
+  return own(table, name);
 }

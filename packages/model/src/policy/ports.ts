@@ -1,6 +1,7 @@
 /** `ports`, `toPorts` and `icmps`. Protocol numbers are IANA's, ICMP types RFC 792's and RFC 4443's. */
 import type { ParseProblem } from '../k8s/parsed.ts';
 import type { Reader } from '../k8s/reader.ts';
+import { own } from '../own.ts';
 import { checkFields } from './read-selector.ts';
 import type { PortRule } from './rows.ts';
 
@@ -94,6 +95,11 @@ function checkEndPort(port: Reader, first: number | string, endPort: number): vo
   if (endPort < first) throw port.at('endPort').bad(`${endPort} is below port ${first}`, 'make it at least the port');
 }
 
+const ciliumProtocols: Readonly<Record<string, number>> = {
+  ...{ TCP: 6, UDP: 17, SCTP: 132 },
+  ...{ ICMP: 1, ICMPV6: 58, VRRP: 112, IGMP: 2 },
+};
+
 /** One element of a Cilium `ports` list: the port is a text, and 0 is every port. */
 export function readCiliumPort(port: Reader, l7: boolean, problems: ParseProblem[]): readonly PortRule[] {
   checkFields(port, ['port', 'endPort', 'protocol']);
@@ -109,7 +115,7 @@ export function readCiliumPort(port: Reader, l7: boolean, problems: ParseProblem
   const rest = { port: number, endPort: range, l7 };
   // Of every protocol with ports: ICMP has its own list.
   if (protocol === 'ANY' || protocol === '') return spread(withPorts, rest);
-  const found = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPV6: 58, VRRP: 112, IGMP: 2 }[protocol];
+  const found = own(ciliumProtocols, protocol);
   if (found === undefined) {
     throw port.at('protocol').bad(`'${protocol}' is not known`, 'use one of ANY, TCP, UDP, SCTP');
   }
@@ -146,8 +152,7 @@ function readIcmpType(type: Reader, v6: boolean): number {
   } catch {
     return type.integer(0, 255);
   }
-  const names: Readonly<Record<string, number>> = v6 ? names6 : names4;
-  const number = /^\d+$/.test(text) ? Number(text) : names[text];
+  const number = /^\d+$/.test(text) ? Number(text) : own<number>(v6 ? names6 : names4, text);
   if (number === undefined || number > 255) {
     throw type.bad(
       `'${text}' is no ICMP type of this family`,
