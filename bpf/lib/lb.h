@@ -107,7 +107,7 @@ subprogram select_backend(struct packet *p, struct lb_key *key, struct lb_servic
 
 static __always_inline bool begins_connection(const struct packet *p)
 {
-	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return p->proto != IPPROTO_UDP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /*

@@ -24,7 +24,7 @@ struct packet {
 	__u8 family; /* 4 or 6 */
 	__u8 flags;  /* enum packet_flags */
 	__u8 ttl;
-	__u8 tcp_flags; /* byte 13 of the header: FIN 1 SYN 2 RST 4 ACK 16 */
+	__u8 tcp_flags; /* byte 13 of the header: FIN 1 SYN 2 RST 4 ACK 16; SCTP: SYN with an INIT chunk */
 	__u8 icmp_type;
 	__u32 fragment_id;
 };
@@ -33,6 +33,7 @@ struct packet {
 #define TCP_SYN 2
 #define TCP_RST 4
 #define TCP_ACK 16
+#define SCTP_CHUNK_INIT 1
 
 static __always_inline bool packet_is_icmp(const struct packet *p)
 {
@@ -98,6 +99,14 @@ static __always_inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 
+/* An INIT chunk is alone in its packet (RFC 9260, 4.3): what begins an association begins with one. */
+static __always_inline __u8 sctp_begins(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 chunk;
+
+	return !bpf_skb_load_bytes(skb, p->l4_offset + 12, &chunk, 1) && chunk == SCTP_CHUNK_INIT ? TCP_SYN : 0;
+}
+
 static __always_inline int parse_ports(struct __sk_buff *skb, struct packet *p)
 {
 	__be16 ports[2];
@@ -110,6 +119,8 @@ static __always_inline int parse_ports(struct __sk_buff *skb, struct packet *p)
 	p->flags |= PACKET_HAS_PORTS;
 	if (p->proto == IPPROTO_TCP)
 		return bpf_skb_load_bytes(skb, p->l4_offset + 13, &p->tcp_flags, 1) < 0 ? -DROP_INVALID : 0;
+	if (p->proto == IPPROTO_SCTP)
+		p->tcp_flags = sctp_begins(skb, p);
 	if (p->proto == IPPROTO_UDP) {
 		if (bpf_skb_load_bytes(skb, p->l4_offset + 6, &csum, 2) < 0)
 			return -DROP_INVALID;

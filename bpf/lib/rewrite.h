@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /* Changing addresses and ports, with every checksum that covers them. */
+#include "sctp.h"
 #include "seen.h"
 
 enum side { SOURCE, DESTINATION };
 
-/* Offset of the L4 checksum from the L4 header, or -1. SCTP's CRC32c covers no address, so only ports would break it. */
+/* Offset of the L4 checksum that addresses are part of from the L4 header, or -1. SCTP's covers none. */
 static __always_inline int l4_csum_offset(const struct packet *p)
 {
 	if (p->flags & PACKET_NO_L4)
@@ -69,6 +70,8 @@ static __always_inline int rewrite_port(struct __sk_buff *skb, struct packet *p,
 
 	if (from == to || (p->flags & PACKET_NO_L4))
 		return 0;
+	if (p->proto == IPPROTO_SCTP)
+		return sctp_rewrite_port(skb, p, side == SOURCE ? 0 : 2, from, to);
 	if (csum >= 0 && bpf_l4_csum_replace(skb, p->l4_offset + csum, from, to, csum_flags(p) | 2) < 0)
 		return -DROP_CSUM_L4;
 	return bpf_skb_store_bytes(skb, offset, &to, 2, 0) < 0 ? -DROP_WRITE_ERROR : 0;

@@ -1,6 +1,7 @@
 /** Packets as people read them: one line per header, so that a difference in a test names the field. */
 import { addressFromBytes } from '@ciliate/model';
 
+import { sealSctp } from './crc32c.ts';
 import { checksum, pseudoHeader } from './packet.ts';
 
 const mapped = Buffer.from('00000000000000000000ffff', 'hex');
@@ -17,6 +18,11 @@ function l4(bytes: Buffer, proto: number, source: Buffer, destination: Buffer): 
     const payload = JSON.stringify(bytes.subarray(proto === 6 ? 20 : 8).toString('latin1'));
     if (proto === 6) return [`tcp ${ports} flags ${bytes[13]} checksum ${good(covered)} payload ${payload}`];
     return [`udp ${ports} checksum ${good(covered)} payload ${payload}`];
+  }
+  if (proto === 132 && bytes.length >= 16) {
+    const isGood = sealSctp(Buffer.from(bytes)).equals(bytes) || bytes.readUInt32LE(8) === 0;
+    const ports = `${bytes.readUInt16BE(0)} > ${bytes.readUInt16BE(2)}`;
+    return [`sctp ${ports} chunk ${bytes[12]} checksum ${good(isGood)} payload ${bytes.length - 16} bytes`];
   }
   if ((proto === 1 || proto === 58) && bytes.length >= 8) {
     const isGood = proto === 58 ? covered : checksum(bytes) === 0;

@@ -1,5 +1,6 @@
 /** Packets as tests write them: layers in a row; lengths, protocol numbers and checksums are filled in. */
 import { addressBytes, parseAddress } from '@ciliate/model';
+import { sealSctp } from './crc32c.ts';
 
 export const macs = { source: '02:00:00:00:00:0a', destination: '02:00:00:00:00:01' };
 
@@ -137,6 +138,27 @@ export class Packet {
       return sealed(Buffer.concat([header, Buffer.from(payload)]), 6, 17, this.#ip);
     };
     return this.#with({ kind: 17, write });
+  }
+
+  /** One chunk: 1 INIT, 0 DATA … `sealed` false: the checksum is left to a device, and 0 until then. */
+  sctp(
+    source: number,
+    destination: number,
+    chunk: number,
+    payload: Uint8Array = Buffer.alloc(0),
+    sealed = true,
+  ): Packet {
+    const write = (): Buffer => {
+      const header = Buffer.alloc(16 + payload.length);
+      header.writeUInt16BE(source, 0);
+      header.writeUInt16BE(destination, 2);
+      header.writeUInt32BE(0x1234_5678, 4);
+      header[12] = chunk;
+      header.writeUInt16BE(4 + payload.length, 14);
+      header.set(payload, 16);
+      return sealed ? sealSctp(header) : header;
+    };
+    return this.#with({ kind: 132, write });
   }
 
   /** `rest`: what follows type, code and checksum. */
