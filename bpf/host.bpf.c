@@ -38,6 +38,22 @@ static __always_inline int host_may_send(struct __sk_buff *skb, struct packet *p
 	return enforce(skb, p, host, identity_of(&p->daddr), POLICY_EGRESS);
 }
 
+/* The node dials a service by packets: to a backend, wherever it is. One on the node itself cannot answer in the service's name. */
+static __always_inline int host_to_service(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *host)
+{
+	struct endpoint_entry *to;
+	int ret = balance_host(skb, p);
+
+	if (ret >= 0)
+		ret = host_may_send(skb, p, host);
+	if (ret < 0)
+		return ret;
+	to = endpoint_lookup(&p->daddr);
+	if (!to)
+		return to_remote(skb, p, IDENTITY_HOST);
+	return to->flags & ENDPOINT_HOST ? -DROP_UNKNOWN_TARGET : to_endpoint(skb, p, to, false);
+}
+
 /* Pods leave the cluster with the device's address. Never inside the cluster, never replies to who came from outside. */
 static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 {
@@ -48,8 +64,11 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 	struct addr source;
 
 	if (from && (from->flags & ENDPOINT_HOST)) {
-		int ret = is_unserved(&p->daddr) ? -DROP_NO_SERVICE : host_may_send(skb, p, from);
+		int ret;
 
+		if (is_unserved(&p->daddr))
+			return host_to_service(skb, p, from);
+		ret = host_may_send(skb, p, from);
 		if (ret >= 0)
 			ret = reverse_host_service(skb, p);
 		return ret < 0 ? ret : TC_ACT_UNSPEC;

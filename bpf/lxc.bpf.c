@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* On every endpoint's device: one program set per node; what differs between endpoints is in the endpoints map. */
-#include "lib/lb.h"
+#include "lib/bypass.h"
 #include "lib/neighbour.h"
 #include "lib/skip.h"
 
@@ -128,6 +128,8 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p, struct
 		return to_endpoint(skb, p, to, true);
 	if (!found)
 		ret = p->flags & PACKET_ICMP_ERROR ? reverse_service_error(skb, p, CT_INGRESS) : reverse_service(skb, p, CT_INGRESS, &found);
+	if (ret >= 0 && to && !found)
+		ret = reverse_of_host(skb, p);
 	if (ret < 0)
 		return ret;
 	if (is_overlay_packet(p) && (to || is_node(&p->daddr)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /* What arrives at the node from a wire or the overlay, and is for a service, a pod, or a flow that we have translated. */
-#include "lb.h"
+#include "bypass.h"
 
 /* The source that packets to `address` get when they leave this node on behalf of somebody else. */
 static __always_inline int snat_source(struct __sk_buff *skb, const struct packet *p, const struct ipcache_entry *to, struct addr *source)
@@ -177,7 +177,9 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 	ret = may_enter(skb, p, ep, identity);
 	if (ret < 0)
 		return ret;
-	if (ep->flags & ENDPOINT_HOST)
-		return to_stack(skb);
+	if (ep->flags & ENDPOINT_HOST) {
+		ret = reverse_of_host(skb, p);
+		return ret < 0 ? ret : to_stack(skb);
+	}
 	return served ? to_endpoint(skb, p, ep, true) : to_pod(skb, p, ep, found);
 }

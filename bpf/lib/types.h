@@ -417,7 +417,7 @@ struct node_entry {
  * flows pays nothing for them. Set by programs, never cleared by them.
  */
 struct datapath_state {
-	__u32 egress_tracked;  /* services translated at tc for local pods: enum ct_direction CT_EGRESS */
+	__u32 egress_tracked;  /* services translated at tc for local pods and the node: enum ct_direction CT_EGRESS */
 	__u32 ingress_tracked; /* NodePort, and outside straight to a pod: CT_INGRESS */
 };
 
