@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { encodeDatapathConfig, mapSpecs } from '../../packages/abi/src/index.ts';
 import { systemClock } from '../../packages/agent/src/clock.ts';
-import { nothingRestored, registerControllers } from '../../packages/control/src/index.ts';
+import { lbWrites, nothingRestored, registerControllers } from '../../packages/control/src/index.ts';
 import { lbOperations, maglevCodec, policyGroupOperations } from '../../packages/datapath/src/index.ts';
 import { KernelMap, KernelMapOfMaps, loadObject } from '../../packages/kernel/src/index.ts';
 import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '../../packages/model/src/index.ts';
@@ -70,7 +70,10 @@ export class ControlWorld {
     const modules = { database, clock: systemClock };
     this.#controllers = registerControllers(tables, whole, modules, nothingRestored);
     this.#reconcilers = [
-      new Reconciler({ name: 'lb' }, { table: tables.lbRows, operations: lbOperations(maps), ...modules }),
+      new Reconciler(
+        { name: 'lb' },
+        { table: tables.lbRows, operations: lbOperations(maps, row => lbWrites(row, whole)), ...modules },
+      ),
       new Reconciler(
         { name: 'policy' },
         { table: tables.policyGroups, operations: policyGroupOperations(policy), ...modules },

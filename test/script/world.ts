@@ -1,6 +1,6 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
-import { type AnyController, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
+import { type AnyController, lbWrites, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
 import {
   endpointMapOperations,
   ipcacheOperations,
@@ -95,7 +95,10 @@ export class World {
         { name: 'skip' },
         { table: tables.lbSkipRows, operations: lbSkipOperations(maps.lb_skip), database, clock },
       ),
-      new Reconciler({ name: 'lb' }, { table: tables.lbRows, operations: lbOperations(maps), database, clock }),
+      new Reconciler(
+        { name: 'lb' },
+        { table: tables.lbRows, operations: lbOperations(maps, row => lbWrites(row, config)), database, clock },
+      ),
     ];
   }
 

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type AnyController,
+  lbWrites,
   registerControllers,
   restoreBlocks,
   restoreLbIds,
@@ -183,7 +184,11 @@ function staleSocketsOf({ maps }: Datapath, { tables, log }: Modules): StaleSock
   });
 }
 
-function reconcilers(datapath: Datapath, { tables, db, log }: Modules, stale: StaleSockets): readonly AnyReconciler[] {
+function reconcilers(
+  datapath: Datapath,
+  { tables, config, db, log }: Modules,
+  stale: StaleSockets,
+): readonly AnyReconciler[] {
   const { maps, attacher, netlink } = datapath;
   const make = <Row extends Reconcilable, Index extends string>(
     name: string,
@@ -214,7 +219,10 @@ function reconcilers(datapath: Datapath, { tables, db, log }: Modules, stale: St
     make(
       'bpf-lb',
       tables.lbRows,
-      lbOperations(maps, { added: backend => stale.added(backend), removed: backend => stale.removed(backend) }),
+      lbOperations(maps, row => lbWrites(row, config), {
+        added: backend => stale.added(backend),
+        removed: backend => stale.removed(backend),
+      }),
     ),
     make('bpf-lb-skip', tables.lbSkipRows, lbSkipOperations(maps.lb_skip)),
     make('native-devices', tables.netdevRows, netdevProgramOperations(attacher, netdevOperations(maps.netdevs))),

@@ -3,7 +3,6 @@ export class IdAllocator {
   readonly #min: number;
   readonly #max: number;
   readonly #ids = new Map<string, number>();
-  readonly #used = new Set<number>();
   /** Restored, and not asked for since. */
   readonly #unclaimed = new Set<string>();
   /** Freed numbers, the longest free first. */
@@ -20,12 +19,23 @@ export class IdAllocator {
     return this.#ids.size;
   }
 
+  /** Keys that were asked for and not released. */
+  get claimed(): number {
+    return this.#ids.size - this.#unclaimed.size;
+  }
+
+  /** False for what was only restored. */
+  isClaimed(key: string): boolean {
+    return this.#ids.has(key) && !this.#unclaimed.has(key);
+  }
+
   /** Once, before the first acquire: what the kernel holds. Of two keys with one number the first keeps it. */
   restore(entries: Iterable<readonly [key: string, id: number]>): void {
+    const used = new Set<number>();
     for (const [key, id] of entries) {
-      if (this.#ids.has(key) || this.#used.has(id)) continue;
+      if (this.#ids.has(key) || used.has(id)) continue;
       this.#ids.set(key, id);
-      this.#used.add(id);
+      used.add(id);
       this.#unclaimed.add(key);
       // Below it may be numbers that were freed lately: they come last.
       this.#next = Math.max(this.#next, id + 1);
@@ -40,7 +50,6 @@ export class IdAllocator {
     const id = this.#fresh() ?? this.#reused();
     if (id === undefined) return undefined;
     this.#ids.set(key, id);
-    this.#used.add(id);
     return id;
   }
 
@@ -53,7 +62,6 @@ export class IdAllocator {
     if (id === undefined) return;
     this.#ids.delete(key);
     this.#unclaimed.delete(key);
-    this.#used.delete(id);
     this.#freed.add(id);
   }
 
@@ -69,16 +77,16 @@ export class IdAllocator {
   }
 
   #reused(): number | undefined {
+    if (this.#freed.size === 0) this.#freePassed();
     const [id] = this.#freed;
-    if (id === undefined) return this.#unused();
-    this.#freed.delete(id);
+    if (id !== undefined) this.#freed.delete(id);
     return id;
   }
 
-  /** Numbers that a restore went past. */
-  #unused(): number | undefined {
-    if (this.#ids.size > this.#max - this.#min) return undefined;
-    for (let id = this.#min; id <= this.#max; id += 1) if (!this.#used.has(id)) return id;
-    return undefined;
+  /** Numbers that a restore went past are free too. */
+  #freePassed(): void {
+    if (this.#ids.size > this.#max - this.#min) return;
+    const used = new Set(this.#ids.values());
+    for (let id = this.#min; id <= this.#max; id += 1) if (!used.has(id)) this.#freed.add(id);
   }
 }

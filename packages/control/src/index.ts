@@ -45,6 +45,7 @@ export * from './services/host-ports.ts';
 export * from './services/lb-controller.ts';
 export * from './services/lb-limits.ts';
 export type { LbRestore } from './services/lb-state.ts';
+export * from './services/lb-writes.ts';
 export * from './services/local-redirect.ts';
 export * from './services/maglev.ts';
 export * from './services/redirect-skips.ts';

@@ -22,7 +22,7 @@ import { attachCgroup } from './attach.ts';
 import { type BaseDevices, ensureBaseDevices, hostDevice, overlayDevice } from './base-devices.ts';
 import { EventStream } from './events.ts';
 import { MapGc } from './gc.ts';
-import { maglevCodec } from './lb-operations.ts';
+import { maglevCodec } from './lb-maps.ts';
 import { acquireLock } from './lock.ts';
 import { type PinPaths, pinPaths } from './paths.ts';
 import { loadPrograms, type Programs } from './programs.ts';

@@ -5,6 +5,7 @@ export * from './device-reflector.ts';
 export * from './endpoint-device.ts';
 export * from './events.ts';
 export * from './gc.ts';
+export * from './lb-maps.ts';
 export * from './lb-operations.ts';
 export * from './lock.ts';
 export * from './operations.ts';

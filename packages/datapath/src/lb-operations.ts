@@ -1,26 +1,19 @@
 /** Operations of lbRows: frontends and the backends they share, into the load balancer's maps. */
-import {
-  type LbAffinityMatch,
-  type LbBackend,
-  LbBackendFlags,
-  type LbKey,
-  type LbRevnat,
-  type LbService,
-  type LbSourceRange,
-  type LbSourceRangeKey,
-} from '@ciliate/abi';
-import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
+import { type LbBackend, LbBackendFlags } from '@ciliate/abi';
 import type { LbRow, LbWrite } from '@ciliate/model';
-import { deepEqual, type Operations } from '@ciliate/tables';
-
-export interface LbMaps {
-  readonly lb_services: BpfMap<LbKey, LbService>;
-  readonly lb_backends: BpfMap<number, LbBackend>;
-  readonly lb_revnat: BpfMap<number, LbRevnat>;
-  readonly lb_affinity_match: BpfMap<LbAffinityMatch, LbSourceRange>;
-  readonly lb_source_ranges: BpfMap<LbSourceRangeKey, LbSourceRange>;
-  readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
-}
+import { errorText, type Operations } from '@ciliate/tables';
+import {
+  entriesOf,
+  type LbMapName,
+  type LbMaps,
+  lbMapNames,
+  nameOf,
+  putRank,
+  putWrite,
+  putWrites,
+  removeEntry,
+  sameWrite,
+} from './lb-maps.ts';
 
 /** Of the whole map, not of a frontend: who comes, and who goes or is not ready. */
 export interface BackendEvents {
@@ -28,18 +21,11 @@ export interface BackendEvents {
   readonly removed?: (backend: LbBackend) => void;
 }
 
-/** The one entry of a Maglev table: backend ids in host order. */
-export function maglevCodec(entries: number): Codec<Uint32Array> {
-  return {
-    name: `${entries} backend ids`,
-    size: entries * 4,
-    write: (value, target, offset) => {
-      target.fill(0, offset, offset + entries * 4);
-      target.set(new Uint8Array(value.buffer, value.byteOffset, Math.min(value.byteLength, entries * 4)), offset);
-    },
-    read: (source, offset) => new Uint32Array(source.slice(offset, offset + entries * 4).buffer),
-  };
-}
+/** Pure, and in the order that is safe to apply: lbWrites of @ciliate/control. */
+export type WritesOf = (row: LbRow) => readonly LbWrite[];
+
+export const lbOperations = (maps: LbMaps, writesOf: WritesOf, events: BackendEvents = {}): Operations<LbRow> =>
+  new LbOperations(maps, writesOf, events);
 
 /**
  * Writes of a row go in its order: backends, reverse NAT, slots, master last, so that no packet finds a slot without
@@ -47,148 +33,160 @@ export function maglevCodec(entries: number): Codec<Uint32Array> {
  * holds them; every other entry belongs to one row. A row holds what it may have put, also by an update that failed half-way, until
  * the entry is removed.
  */
-export function lbOperations(maps: LbMaps, backends: BackendEvents = {}): Operations<LbRow> {
-  /** By row: what it may have put. The row's own array, so that it costs nothing to keep. */
-  const held = new Map<string, readonly LbWrite[]>();
-  /** Rows whose last update has ended: of those an entry that is the same is in the kernel. */
-  const complete = new Set<string>();
-  const backendUsers = new Map<number, number>();
+class LbOperations implements Operations<LbRow> {
+  readonly #maps: LbMaps;
+  readonly #writesOf: WritesOf;
+  readonly #events: BackendEvents;
+  /** Rows of which the maps have all writes, and nothing else. The row says which: writes are made again when it changes. */
+  readonly #complete = new Map<string, LbRow>();
+  /** Rows whose last operation has not ended: what they may have put. */
+  readonly #unfinished = new Map<string, readonly LbWrite[]>();
+  readonly #backendUsers = new Map<number, number>();
+  /** Entries that rows may have put, backends aside. */
+  readonly #entries = new Map<LbMapName, number>();
+
+  constructor(maps: LbMaps, writesOf: WritesOf, events: BackendEvents) {
+    this.#maps = maps;
+    this.#writesOf = writesOf;
+    this.#events = events;
+  }
+
+  update(row: LbRow): void {
+    const writes = this.#writesOf(row);
+    const wasComplete = this.#complete.has(row.key);
+    const before = new Map(this.#held(row.key).map(write => [nameOf(this.#maps, write), write]));
+    const changed: LbWrite[] = [];
+    const fresh: LbWrite[] = [];
+    for (const write of writes) {
+      const name = before.size === 0 ? '' : nameOf(this.#maps, write);
+      const old = before.get(name);
+      before.delete(name);
+      if (old === undefined) fresh.push(write);
+      if (old === undefined || !wasComplete || !sameWrite(old, write)) changed.push(write);
+    }
+    const gone = [...before.values()];
+    // Before the first put: whatever fails after it, the row knows what it may have put.
+    this.#begin(row.key, [...writes, ...gone], fresh);
+    for (const write of changed) {
+      putWrite(this.#maps, write);
+      this.#told(write);
+    }
+    this.#letGo(row.key, writes, gone);
+    this.#end(row);
+  }
+
+  /** Rows that come for the first time go to the maps together; one that fails then goes again by itself. */
+  updateBatch(rows: readonly LbRow[]): readonly (Error | undefined)[] {
+    const isNew = (row: LbRow) => !this.#complete.has(row.key) && !this.#unfinished.has(row.key);
+    const put = new Set(this.#putNew(rows.filter(isNew)));
+    return rows.map(row => {
+      try {
+        if (!put.has(row)) this.update(row);
+        return undefined;
+      } catch (thrown) {
+        return thrown instanceof Error ? thrown : new Error(errorText(thrown));
+      }
+    });
+  }
+
+  delete(row: LbRow): void {
+    const { key } = row;
+    // A row that this agent has not written yet: what an agent before it may have put.
+    const isKnown = this.#complete.has(key) || this.#unfinished.has(key);
+    const held = isKnown ? this.#held(key) : this.#writesOf(row);
+    this.#begin(key, held, isKnown ? [] : held);
+    this.#letGo(key, [], held);
+    this.#unfinished.delete(key);
+  }
+
+  prune(rows: readonly LbRow[]): void {
+    // As many entries as rows have put: they are these, and there is nothing to look for.
+    const doubtful = lbMapNames.filter(
+      map => this.#unfinished.size > 0 || this.#maps[map].count() !== this.#count(map),
+    );
+    if (doubtful.length === 0) return;
+    const wanted = new Set<string>();
+    const want = (writes: readonly LbWrite[]): void => {
+      for (const write of writes) if (doubtful.includes(write.map)) wanted.add(nameOf(this.#maps, write));
+    };
+    for (const row of [...rows, ...this.#complete.values()]) want(this.#writesOf(row));
+    for (const writes of this.#unfinished.values()) want(writes);
+    for (const map of doubtful.toReversed()) {
+      for (const entry of entriesOf(this.#maps, map)) {
+        if (wanted.has(nameOf(this.#maps, entry))) continue;
+        const backend = entry.map === 'lb_backends' ? this.#maps.lb_backends.lookup(entry.key) : undefined;
+        removeEntry(this.#maps, entry);
+        if (backend !== undefined) this.#events.removed?.(backend);
+      }
+    }
+  }
+
+  /** Those that are in the maps now: all of them, or none that counts. */
+  #putNew(rows: readonly LbRow[]): readonly LbRow[] {
+    if (rows.length < 2) return [];
+    const writes = rows.map(row => this.#writesOf(row));
+    rows.forEach((row, i) => {
+      this.#begin(row.key, writes[i] ?? [], writes[i] ?? []);
+    });
+    try {
+      putWrites(this.#maps, writes.flat());
+    } catch {
+      return [];
+    }
+    for (const write of writes.flat()) this.#told(write);
+    for (const row of rows) this.#end(row);
+    return rows;
+  }
+
+  #held(key: string): readonly LbWrite[] {
+    const row = this.#complete.get(key);
+    return row === undefined ? (this.#unfinished.get(key) ?? []) : this.#writesOf(row);
+  }
+
+  #begin(key: string, held: readonly LbWrite[], fresh: readonly LbWrite[]): void {
+    this.#complete.delete(key);
+    this.#unfinished.set(key, held);
+    for (const write of fresh) this.#use(write, 1);
+  }
+
+  #end(row: LbRow): void {
+    this.#unfinished.delete(row.key);
+    this.#complete.set(row.key, row);
+  }
+
+  /** Master first, backends last: the reverse of the order in which they were put. What is gone is held no more. */
+  #letGo(key: string, kept: readonly LbWrite[], gone: readonly LbWrite[]): void {
+    const order = gone.toSorted((a, b) => putRank(b) - putRank(a));
+    for (const [i, write] of order.entries()) {
+      const isShared = write.map === 'lb_backends' && (this.#backendUsers.get(write.key) ?? 0) > 1;
+      if (!isShared) {
+        removeEntry(this.#maps, write);
+        if (write.map === 'lb_backends') this.#events.removed?.(write.value);
+      }
+      this.#use(write, -1);
+      this.#unfinished.set(key, [...kept, ...order.slice(i + 1)]);
+    }
+  }
+
+  #use(write: LbWrite, by: 1 | -1): void {
+    if (write.map !== 'lb_backends') {
+      this.#entries.set(write.map, this.#count(write.map) + by);
+      return;
+    }
+    const users = (this.#backendUsers.get(write.key) ?? 0) + by;
+    if (users > 0) this.#backendUsers.set(write.key, users);
+    else this.#backendUsers.delete(write.key);
+  }
+
+  #count(map: LbMapName): number {
+    return map === 'lb_backends' ? this.#backendUsers.size : (this.#entries.get(map) ?? 0);
+  }
 
   /** One that is not ready counts as gone: who has asked it shall ask another. */
-  const told = (backend: LbBackend): void => {
-    if ((backend.flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) === 0) backends.added?.(backend);
-    else backends.removed?.(backend);
-  };
-  const countBackends = (writes: readonly LbWrite[], by: 1 | -1): void => {
-    for (const write of writes) {
-      if (write.map !== 'lb_backends') continue;
-      const users = (backendUsers.get(write.key) ?? 0) + by;
-      if (users > 0) backendUsers.set(write.key, users);
-      else backendUsers.delete(write.key);
-    }
-  };
-  /** Master first, backends last: the reverse of the order in which they were put. Each goes from `held` when it is gone. */
-  const letGo = (key: string, kept: readonly LbWrite[], gone: readonly LbWrite[]): void => {
-    const order = gone.toSorted(mastersFirst);
-    for (const [i, write] of order.entries()) {
-      if (write.map === 'lb_backends' && (backendUsers.get(write.key) ?? 0) > 1) countBackends([write], -1);
-      else {
-        removeWrite(maps, write);
-        countBackends([write], -1);
-        if (write.map === 'lb_backends') backends.removed?.(write.value);
-      }
-      held.set(key, [...kept, ...order.slice(i + 1)]);
-    }
-    if (kept.length === 0) held.delete(key);
-    else held.set(key, kept);
-  };
-
-  return {
-    update: row => {
-      const before = new Map((held.get(row.key) ?? []).map(write => [nameOf(maps, write), write]));
-      const wasComplete = complete.delete(row.key);
-      const changed: LbWrite[] = [];
-      const fresh: LbWrite[] = [];
-      for (const write of row.writes) {
-        const name = before.size === 0 ? '' : nameOf(maps, write);
-        const old = before.get(name);
-        before.delete(name);
-        if (old === undefined) fresh.push(write);
-        if (old === undefined || !wasComplete || !deepEqual(old, write)) changed.push(write);
-      }
-      const gone = [...before.values()];
-      // Before the first put: whatever fails after it, the row knows what it may have put.
-      held.set(row.key, gone.length === 0 ? row.writes : [...row.writes, ...gone]);
-      countBackends(fresh, 1);
-      for (const write of changed) {
-        putWrite(maps, write);
-        if (write.map === 'lb_backends') told(write.value);
-      }
-      letGo(row.key, row.writes, gone);
-      complete.add(row.key);
-    },
-    delete: row => {
-      complete.delete(row.key);
-      // A row that this agent has not written yet: what an agent before it may have put.
-      if (!held.has(row.key)) {
-        held.set(row.key, row.writes);
-        countBackends(row.writes, 1);
-      }
-      letGo(row.key, [], held.get(row.key) ?? []);
-    },
-    prune: rows => {
-      const wanted = new Set(rows.flatMap(row => row.writes).map(write => nameOf(maps, write)));
-      for (const writes of held.values()) for (const write of writes) wanted.add(nameOf(maps, write));
-      for (const write of allWrites(maps)) {
-        if (wanted.has(nameOf(maps, write))) continue;
-        removeWrite(maps, write);
-        if (write.map === 'lb_backends') backends.removed?.(write.value);
-      }
-    },
-  };
-}
-
-const removalOrder = ['lb_services', 'lb_maglev', 'lb_source_ranges', 'lb_affinity_match', 'lb_revnat', 'lb_backends'];
-
-function mastersFirst(a: LbWrite, b: LbWrite): number {
-  return removalRank(a) - removalRank(b);
-}
-
-function removalRank(write: LbWrite): number {
-  const isSlot = write.map === 'lb_services' && write.key.backendSlot > 0;
-  return removalOrder.indexOf(write.map) * 2 + Number(isSlot);
-}
-
-/** Equal for writes of the same entry. */
-function nameOf(maps: LbMaps, write: LbWrite): string {
-  switch (write.map) {
-    case 'lb_services':
-      return keyText(maps.lb_services.key, write.key);
-    case 'lb_affinity_match':
-      return `${write.map} ${write.key.revNatId} ${write.key.backendId}`;
-    case 'lb_source_ranges':
-      return `${write.map} ${keyText(maps.lb_source_ranges.key, write.key)}`;
-    default:
-      return `${write.map} ${write.key}`;
-  }
-}
-
-function keyText<K>(codec: Codec<K>, key: K): string {
-  const bytes = Buffer.alloc(codec.size);
-  codec.write(key, bytes, 0);
-  return bytes.toString('latin1');
-}
-
-function* allWrites(maps: LbMaps): IterableIterator<LbWrite> {
-  for (const [key, value] of [...maps.lb_services.entries()]) yield { map: 'lb_services', key, value };
-  for (const key of [...maps.lb_maglev.keys()]) yield { map: 'lb_maglev', key, value: new Uint32Array() };
-  for (const [key, value] of [...maps.lb_source_ranges.entries()]) yield { map: 'lb_source_ranges', key, value };
-  for (const [key, value] of [...maps.lb_affinity_match.entries()]) yield { map: 'lb_affinity_match', key, value };
-  for (const [key, value] of [...maps.lb_revnat.entries()]) yield { map: 'lb_revnat', key, value };
-  for (const [key, value] of [...maps.lb_backends.entries()]) yield { map: 'lb_backends', key, value };
-}
-
-function putWrite(maps: LbMaps, write: LbWrite): void {
-  if (write.map === 'lb_services') maps.lb_services.put(write.key, write.value);
-  else if (write.map === 'lb_backends') maps.lb_backends.put(write.key, write.value);
-  else if (write.map === 'lb_revnat') maps.lb_revnat.put(write.key, write.value);
-  else if (write.map === 'lb_affinity_match') maps.lb_affinity_match.put(write.key, write.value);
-  else if (write.map === 'lb_source_ranges') maps.lb_source_ranges.put(write.key, write.value);
-  else maps.lb_maglev.replace(write.key, [[0, write.value]]);
-}
-
-function removeWrite(maps: LbMaps, write: LbWrite): void {
-  switch (write.map) {
-    case 'lb_services':
-      maps.lb_services.remove(write.key);
-      break;
-    case 'lb_affinity_match':
-      maps.lb_affinity_match.remove(write.key);
-      break;
-    case 'lb_source_ranges':
-      maps.lb_source_ranges.remove(write.key);
-      break;
-    default:
-      maps[write.map].remove(write.key);
+  #told(write: LbWrite): void {
+    if (write.map !== 'lb_backends') return;
+    const isReady = (write.value.flags & LbBackendFlags.LB_BACKEND_MAINTENANCE) === 0;
+    if (isReady) this.#events.added?.(write.value);
+    else this.#events.removed?.(write.value);
   }
 }

@@ -158,6 +158,15 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
   }
 
   *#entriesByBatch(): IterableIterator<[K, V]> {
+    for (const { keys, values, count } of this.#batches()) {
+      for (let index = 0; index < count; index += 1) {
+        yield [this.key.read(keys, index * this.key.size), this.value.read(values, index * this.value.size)];
+      }
+    }
+  }
+
+  /** The bytes of some entries after the other; the buffers are used again for the next. */
+  *#batches(): IterableIterator<{ readonly keys: Uint8Array; readonly values: Uint8Array; readonly count: number }> {
     const keys = new Uint8Array(batchSize * this.key.size);
     const values = new Uint8Array(batchSize * this.value.size);
     let from: Uint8Array | null = null;
@@ -167,9 +176,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
       const failed = bpf.lookupBatch(this.fd, from, next, keys, values, count, null) !== 0;
       const name = failed ? errnoName(errno()) : '';
       if (failed && name !== 'ENOENT') throw syscallError(`batch lookup in ${this.name}`, errno(), { map: this.name });
-      for (let index = 0; index < count[0]; index += 1) {
-        yield [this.key.read(keys, index * this.key.size), this.value.read(values, index * this.value.size)];
-      }
+      yield { keys, values, count: count[0] };
       if (failed) return;
       from = next;
       next = new Uint8Array(next.length);
@@ -188,7 +195,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
 
   count(): number {
     let count = 0;
-    if (this.#batch) for (const _entry of this.#entriesByBatch()) count += 1;
+    if (this.#batch) for (const batch of this.#batches()) count += batch.count;
     else for (const _key of this.keys()) count += 1;
     return count;
   }

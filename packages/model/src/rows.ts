@@ -304,18 +304,29 @@ export type LbWrite =
   | { readonly map: 'lb_revnat'; readonly key: number; readonly value: LbRevnat }
   | { readonly map: 'lb_affinity_match'; readonly key: LbAffinityMatch; readonly value: LbSourceRange }
   | { readonly map: 'lb_source_ranges'; readonly key: LbSourceRangeKey; readonly value: LbSourceRange }
-  /** Backend ids by entry of the table. */
-  | { readonly map: 'lb_maglev'; readonly key: number; readonly value: Uint32Array };
+  /** `table`: backend ids by entry. `of` says what it is made from: equal texts, equal tables. */
+  | { readonly map: 'lb_maglev'; readonly key: number; readonly of: string; readonly table: () => Uint32Array };
 
 /**
- * One frontend as map writes in the order that is safe to apply: backends, reverse NAT, slots, master last.
+ * What one frontend, or an address as a whole, has in the load balancer's maps; lbWrites of @ciliate/control makes LbWrites of it.
  * Key: the frontend's. Backends are shared between frontends; the reconciler counts references by backend id.
  */
 export interface LbRow extends Reconcilable {
   readonly key: string;
   readonly serviceId: number;
+  /** Each backend of the frontend once. */
   readonly backendIds: readonly number[];
-  readonly writes: readonly LbWrite[];
+  /** enum lb_backend_flags, in the order of backendIds. */
+  readonly backendFlags: readonly number[];
+  /** Undefined: nothing is in the maps, since it never fitted. */
+  readonly serves: FrontendRow | UnservedAddress | undefined;
+}
+
+/** An address of which the ports that no frontend has are dropped. `type`: of a frontend that has one. */
+export interface UnservedAddress {
+  readonly address: Address;
+  readonly type: FrontendType;
+  readonly unserved: true;
 }
 
 /** An entry of lb_skip: a pod that a local redirect lets pass to what its frontend is without it. Key: pod, frontend and `by`. */

@@ -39,10 +39,11 @@ export interface Tables extends PolicyTables {
   readonly identities: RWTable<IdentityRow, 'labels'>;
   readonly devices: RWTable<DeviceRow>;
   readonly localRedirects: RWTable<LocalRedirectRow>;
-  readonly frontends: RWTable<FrontendRow, 'service' | 'backend'>;
+  /** Index owned: the address, of those that own theirs. */
+  readonly frontends: RWTable<FrontendRow, 'service' | 'backend' | 'owned'>;
   readonly serviceHealth: RWTable<ServiceHealthRow>;
   readonly serviceConflicts: RWTable<ServiceConflictRow, 'frontend'>;
-  readonly lbRows: RWTable<LbRow, 'backendId'>;
+  readonly lbRows: RWTable<LbRow>;
   readonly lbSkipRows: RWTable<LbSkipRow, 'pod'>;
   readonly ipcacheRows: RWTable<IpcacheRow>;
   readonly endpointMapRows: RWTable<EndpointMapRow>;
@@ -111,11 +112,12 @@ function serviceTables(db: Database) {
       key: row => `${row.service} ${row.frontend}`,
       indexes: { frontend: row => [row.frontend] },
     }),
-    frontends: db.table<FrontendRow, 'service' | 'backend'>({
+    frontends: db.table<FrontendRow, 'service' | 'backend' | 'owned'>({
       name: 'frontends',
       key: portKey,
       indexes: {
         service: row => [row.service],
+        owned: row => (row.ownsAddress ? [row.address] : []),
         backend: row => [
           ...new Set(
             [...row.backends, ...(row.internalBackends ?? []), ...(row.notRedirected ?? [])].map(be => be.address),
@@ -129,11 +131,7 @@ function serviceTables(db: Database) {
 
 function desiredTables(db: Database) {
   return {
-    lbRows: db.table<LbRow, 'backendId'>({
-      name: 'lbRows',
-      key: row => row.key,
-      indexes: { backendId: row => row.backendIds.map(String) },
-    }),
+    lbRows: db.table<LbRow, string>({ name: 'lbRows', key: row => row.key }),
     lbSkipRows: db.table<LbSkipRow, 'pod'>({
       name: 'lbSkipRows',
       key: row => `${row.pod} ${row.frontend} ${row.by}`,

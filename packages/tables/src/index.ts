@@ -4,6 +4,7 @@ export * from './derive.ts';
 export * from './equal.ts';
 export * from './errors.ts';
 export * from './fake-clock.ts';
+export * from './intern.ts';
 export * from './prefix-index.ts';
 export * from './reconciler.ts';
 export * from './status.ts';

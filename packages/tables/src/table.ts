@@ -1,5 +1,6 @@
 import { ChangeList, type Node } from './change-list.ts';
 import { TableError } from './errors.ts';
+import { intern } from './intern.ts';
 import type { ChangeCursor, RWTable, TableSpec, WriteTxn } from './types.ts';
 
 /** What a table needs of its database, and not more. */
@@ -106,7 +107,7 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
 
   insert(txn: WriteTxn, row: Row): Row | undefined {
     this.#host.join(txn, this);
-    const key = this.spec.key(row);
+    const key = intern(this.spec.key(row));
     const before = this.#seen(key);
     const indexKeys = this.#indexOf.length === 0 ? none : this.#indexOf.map(valuesOf => valuesOf(row));
     this.#stage(key, { row, revision: this.#host.nextRevision(), indexKeys });
@@ -208,7 +209,7 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
     this.#indexes.forEach((index, i) => {
       for (const value of indexKeys[i] ?? none) {
         const nodes = index.get(value);
-        if (nodes === undefined) index.set(value, node);
+        if (nodes === undefined) index.set(intern(value), node);
         else if (nodes instanceof Set) nodes.add(node);
         else if (nodes !== node) index.set(value, new Set([nodes, node]));
       }

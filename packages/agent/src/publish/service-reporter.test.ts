@@ -39,7 +39,7 @@ function start(post: () => Promise<void> = () => Promise.resolve()) {
 }
 
 function lbRow(key: string, status: LbRow['status']): LbRow {
-  return { key, serviceId: 0, backendIds: [], writes: [], status };
+  return { key, serviceId: 0, backendIds: [], backendFlags: [], serves: undefined, status };
 }
 
 test('a conflict is told once, with an event of the service; so is its end', () => {

@@ -5,7 +5,6 @@ import {
   type EndpointRow,
   type FrontendBackend,
   type FrontendRow,
-  type FrontendType,
   type NodeRow,
   portKey,
   prefixAddress,
@@ -23,14 +22,7 @@ import {
 } from '@ciliate/tables';
 import { groupBy } from '../group-by.ts';
 import { BackendPlaces } from './backend-places.ts';
-import {
-  compileFrontend,
-  type MaglevOptions,
-  maxSlots,
-  slotCount,
-  unservedKey,
-  unservedRow,
-} from './compile-frontend.ts';
+import { compileFrontend, maxSlots, slotCount, unservedKey, unservedRow } from './compile-frontend.ts';
 import { type LbLimits, refusal } from './lb-limits.ts';
 import { type LbRestore, LbState, refusedRow } from './lb-state.ts';
 
@@ -56,7 +48,7 @@ type LbInputs = {
 /** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
 export function lbController(
   tables: LbTables,
-  limits: LbLimits & MaglevOptions,
+  limits: LbLimits,
   restore: LbRestore,
   modules: ControllerModules,
 ): Controller<LbInputs> {
@@ -77,7 +69,7 @@ export function lbController(
 
 class LbCompiler {
   readonly #tables: LbTables;
-  readonly #limits: LbLimits & MaglevOptions;
+  readonly #limits: LbLimits;
   readonly #modules: ControllerModules;
   readonly #state = new LbState();
   readonly #places: BackendPlaces;
@@ -86,13 +78,13 @@ class LbCompiler {
   /** Frontends to look at in this run; kept when a run fails. */
   readonly #dirty = new Set<string>();
   readonly #refused = new Set<string>();
-  readonly #served = new Map<Address, Map<string, FrontendType>>();
+  /** Addresses whose owners may be others. */
   readonly #servedChanged = new Set<Address>();
   /** What this node's devices have. */
   #own: ReadonlySet<Address> = new Set();
   #first = true;
 
-  constructor(tables: LbTables, limits: LbLimits & MaglevOptions, restore: LbRestore, modules: ControllerModules) {
+  constructor(tables: LbTables, limits: LbLimits, restore: LbRestore, modules: ControllerModules) {
     this.#tables = tables;
     this.#limits = limits;
     this.#modules = modules;
@@ -103,14 +95,16 @@ class LbCompiler {
   run(changes: ChangesOf<LbInputs>, txn: WriteTxn): void {
     for (const change of changes.frontends) {
       this.#dirty.add(change.key);
-      this.#serve(change);
+      this.#servedChanged.add(change.row.address);
     }
     this.#moved('endpoint', changes.endpoints);
     this.#moved('remote', changes.remoteEndpoints);
     // Nodes are few and change seldom: every backend is looked at again, rows that come out equal stay.
     if (changes.nodes.length > 0) {
-      for (const row of this.#tables.frontends.all()) this.#dirty.add(portKey(row));
-      for (const address of this.#served.keys()) this.#servedChanged.add(address);
+      for (const row of this.#tables.frontends.all()) {
+        this.#dirty.add(portKey(row));
+        this.#servedChanged.add(row.address);
+      }
     }
     if (changes.devices.length > 0) this.#readDevices();
     this.#compile(txn);
@@ -135,35 +129,22 @@ class LbCompiler {
     }
   }
 
-  /** Keeps who serves on an address that belongs to services alone. */
-  #serve({ key, row, deleted }: Change<FrontendRow>): void {
-    const ports = this.#served.get(row.address) ?? new Map<string, FrontendType>();
-    if (deleted || !row.ownsAddress) ports.delete(key);
-    else ports.set(key, row.type);
-    this.#served.set(row.address, ports);
-    this.#servedChanged.add(row.address);
-  }
-
   #readDevices(): void {
     const rows = this.#tables.devices.all().flatMap(({ addresses }) => addresses);
     const own = new Set(rows.map(prefixAddress));
-    for (const address of [...own, ...this.#own]) {
-      if (own.has(address) !== this.#own.has(address) && this.#served.has(address)) this.#servedChanged.add(address);
-    }
+    for (const address of [...own, ...this.#own]) if (own.has(address) !== this.#own.has(address)) this.#servedChanged.add(address);
     this.#own = own;
   }
 
   #writeUnserved(txn: WriteTxn): void {
-    const { lbRows } = this.#tables;
+    const { frontends, lbRows, nodes } = this.#tables;
     for (const address of this.#servedChanged) {
-      const [type] = this.#served.get(address)?.values() ?? [];
+      const types = frontends.by('owned', address).map(row => row.type);
+      const [type] = types.sort();
       // A node's own address serves more than services, whoever has put it there; one of a device is this node's, whatever the API says.
-      const isNode = this.#tables.nodes.by('address', address).length > 0 || this.#own.has(address);
-      if (type !== undefined && !isNode) upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
-      else {
-        lbRows.delete(txn, unservedKey(address));
-        if (type === undefined) this.#served.delete(address);
-      }
+      const isNode = nodes.by('address', address).length > 0 || this.#own.has(address);
+      if (type === undefined || isNode) lbRows.delete(txn, unservedKey(address));
+      else upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
     }
     this.#servedChanged.clear();
   }
@@ -217,7 +198,7 @@ class LbCompiler {
     const key = portKey(frontend);
     const ids = { service: this.#state.serviceId(key), backend: (name: string) => this.#state.backendId(name) };
     const now = this.#modules.clock.now();
-    const row = compileFrontend(frontend, ids, backend => this.#flags(backend), this.#limits, now);
+    const row = compileFrontend(frontend, ids, backend => this.#flags(backend), now);
     if (this.#refused.delete(key)) lbRows.insert(txn, row);
     else upsert(lbRows, txn, row);
   }

@@ -1,7 +1,7 @@
 import { type Address, type FrontendBackend, type FrontendRow, type LbRow, portKey } from '@ciliate/model';
 import { IdAllocator } from '../id-allocator.ts';
 import { backendStates } from './compile-backends.ts';
-import { backendsOf, slotCount } from './compile-frontend.ts';
+import { backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
 
 /** Ids that the kernel's maps held when the agent started. Keys are those of portKey. */
@@ -21,17 +21,15 @@ interface LeavingUses {
 /** Ids and uses of what is (or shall be) in the load balancer's maps: frontends, and backends shared between them. */
 export class LbState {
   readonly services = new IdAllocator({ min: 1, max: 65_535 });
+  /** A backend has its id as long as a frontend uses it. */
   readonly backends = new IdAllocator({ min: 1, max: 0xffff_ffff });
-  /** Frontend → keys of its backends. */
-  readonly #held = new Map<string, readonly string[]>();
-  readonly #references = new Map<string, number>();
+  readonly #held = new Map<string, FrontendRow>();
+  /** Uses of a backend beside the first; most have no other. */
+  readonly #moreUses = new Map<string, number>();
   /** Backends that at least one frontend uses as leaving; few at any time. */
   readonly #leaving = new Map<string, LeavingUses>();
-  /** Frontend → what it uses as leaving; only those that do. */
-  readonly #leavingOf = new Map<string, readonly FrontendBackend[]>();
   readonly #touched = new Set<Address>();
-  /** Entries of lb_services, by frontend. */
-  readonly #slotsOf = new Map<string, number>();
+  /** Entries of lb_services. */
   #slots = 0;
 
   restore({ services, backends }: LbRestore): void {
@@ -41,20 +39,19 @@ export class LbState {
 
   /** What the maps would hold with these frontends in place of their older versions. */
   useWith(frontends: readonly FrontendRow[]): LbUse {
-    const references = new Map<string, number>();
-    const count = (key: string, by: number) =>
-      references.set(key, (references.get(key) ?? this.#references.get(key) ?? 0) + by);
+    const uses = new Map<string, number>();
+    const count = (key: string, by: number) => uses.set(key, (uses.get(key) ?? this.#uses(key)) + by);
     let services = this.#slots;
     let revnats = this.#held.size;
     for (const frontend of frontends) {
       const before = this.#held.get(portKey(frontend));
-      services += slotCount(frontend) - (this.#slotsOf.get(portKey(frontend)) ?? 0);
+      services += slotCount(frontend) - (before === undefined ? 0 : slotCount(before));
       revnats += before === undefined ? 1 : 0;
-      for (const key of before ?? []) count(key, -1);
+      for (const backend of before === undefined ? [] : backendsOf(before)) count(portKey(backend), -1);
       for (const backend of backendsOf(frontend)) count(portKey(backend), 1);
     }
-    let backends = this.#references.size;
-    for (const [key, total] of references) backends += Number(total > 0) - Number(this.#references.has(key));
+    let backends = this.backends.claimed;
+    for (const [key, total] of uses) backends += Number(total > 0) - Number(this.#uses(key) > 0);
     return { services, backends, revnats };
   }
 
@@ -62,19 +59,14 @@ export class LbState {
   hold(frontend: FrontendRow): boolean {
     const key = portKey(frontend);
     const backends = backendsOf(frontend);
-    const keys = backends.map(portKey);
     if (this.services.acquire(key) === undefined) return false;
-    for (const backend of keys) {
-      this.backends.acquire(backend);
-      this.#references.set(backend, (this.#references.get(backend) ?? 0) + 1);
+    for (const backend of backends) {
+      this.#use(portKey(backend));
+      if (backend.state !== 'active') this.#countLeaving(backend, 1);
     }
-    const leaving = backends.filter(({ state }) => state !== 'active');
-    for (const backend of leaving) this.#countLeaving(backend, 1);
     this.#forget(key);
-    this.#touch(keys);
-    if (leaving.length > 0) this.#leavingOf.set(key, leaving);
-    this.#held.set(key, keys);
-    this.#slotsOf.set(key, slotCount(frontend));
+    this.#touch(backends);
+    this.#held.set(key, frontend);
     this.#slots += slotCount(frontend);
     return true;
   }
@@ -104,7 +96,7 @@ export class LbState {
     const leaving = this.#leaving.get(key);
     if (leaving === undefined) return 'active';
     const uses = [...leaving.states.values()].reduce((sum, count) => sum + count, 0);
-    if (uses < (this.#references.get(key) ?? 0)) return 'active';
+    if (uses < this.#uses(key)) return 'active';
     return backendStates.find(state => leaving.states.has(state)) ?? 'active';
   }
 
@@ -115,12 +107,9 @@ export class LbState {
     return touched;
   }
 
-  #touch(keys: readonly string[]): void {
+  #touch(backends: readonly FrontendBackend[]): void {
     if (this.#leaving.size === 0) return;
-    for (const key of keys) {
-      const leaving = this.#leaving.get(key);
-      if (leaving !== undefined) this.#touched.add(leaving.address);
-    }
+    for (const backend of backends) if (this.#leaving.has(portKey(backend))) this.#touched.add(backend.address);
   }
 
   #countLeaving(backend: FrontendBackend, by: 1 | -1): void {
@@ -135,26 +124,36 @@ export class LbState {
   }
 
   #forget(key: string): void {
-    const keys = this.#held.get(key);
-    if (keys === undefined) return;
-    this.#touch(keys);
-    for (const backend of this.#leavingOf.get(key) ?? []) this.#countLeaving(backend, -1);
-    this.#leavingOf.delete(key);
+    const frontend = this.#held.get(key);
+    if (frontend === undefined) return;
+    const backends = backendsOf(frontend);
+    this.#touch(backends);
     this.#held.delete(key);
-    this.#slots -= this.#slotsOf.get(key) ?? 0;
-    this.#slotsOf.delete(key);
-    for (const backend of keys) {
-      const left = (this.#references.get(backend) ?? 0) - 1;
-      if (left > 0) this.#references.set(backend, left);
-      else {
-        this.#references.delete(backend);
-        this.backends.release(backend);
-      }
+    this.#slots -= slotCount(frontend);
+    for (const backend of backends) {
+      if (backend.state !== 'active') this.#countLeaving(backend, -1);
+      this.#leave(portKey(backend));
     }
+  }
+
+  #uses(backend: string): number {
+    return this.backends.isClaimed(backend) ? 1 + (this.#moreUses.get(backend) ?? 0) : 0;
+  }
+
+  #use(backend: string): void {
+    if (this.backends.isClaimed(backend)) this.#moreUses.set(backend, (this.#moreUses.get(backend) ?? 0) + 1);
+    else this.backends.acquire(backend);
+  }
+
+  #leave(backend: string): void {
+    const more = this.#moreUses.get(backend);
+    if (more === undefined) this.backends.release(backend);
+    else if (more > 1) this.#moreUses.set(backend, more - 1);
+    else this.#moreUses.delete(backend);
   }
 }
 
 /** A row that says why a frontend is not served; what the kernel held before stays. */
 export function refusedRow(key: string, before: LbRow | undefined, status: LbRow['status']): LbRow {
-  return { ...(before ?? { key, serviceId: 0, backendIds: [], writes: [] }), status };
+  return { ...(before ?? emptyRow(key, status)), status };
 }

@@ -22,6 +22,7 @@ import { createDatabase, FakeClock, type WriteTxn } from '@ciliate/tables';
 import * as fc from 'fast-check';
 import { nothingRestored, registerControllers } from '../register-controllers.ts';
 import { compileFrontends, nodePortAddressesOf } from './compile-frontends.ts';
+import { lbWrites } from './lb-writes.ts';
 
 const config = { ...nodeConfigDefaults, nodeName: 'here' };
 const podsV4 = ['10.0.1.1', '10.0.1.2', '10.0.2.1', '192.168.0.9'].map(parseAddress);
@@ -269,7 +270,7 @@ function wantedConflicts(tables: Tables): readonly string[] {
 function kernelView(rows: readonly LbRow[]) {
   const services = new Map<string, LbService>();
   const backends = new Map<number, { readonly where: string; readonly address: Address; readonly flags: number }>();
-  for (const one of rows.flatMap(row => row.writes)) {
+  for (const one of rows.flatMap(row => lbWrites(row, nodeConfigDefaults))) {
     if (one.map === 'lb_services') {
       const { address, dport, proto, backendSlot, scope } = one.key;
       services.set(`${addressFromBytes(address)} ${dport} ${proto} ${scope} ${backendSlot}`, one.value);

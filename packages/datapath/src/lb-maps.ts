@@ -1,0 +1,145 @@
+/** The load balancer's maps, and single writes of them. */
+import type {
+  LbAffinityMatch,
+  LbBackend,
+  LbKey,
+  LbRevnat,
+  LbService,
+  LbSourceRange,
+  LbSourceRangeKey,
+} from '@ciliate/abi';
+import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
+import type { LbWrite } from '@ciliate/model';
+import { deepEqual } from '@ciliate/tables';
+
+export interface LbMaps {
+  readonly lb_services: BpfMap<LbKey, LbService>;
+  readonly lb_backends: BpfMap<number, LbBackend>;
+  readonly lb_revnat: BpfMap<number, LbRevnat>;
+  readonly lb_affinity_match: BpfMap<LbAffinityMatch, LbSourceRange>;
+  readonly lb_source_ranges: BpfMap<LbSourceRangeKey, LbSourceRange>;
+  readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
+}
+
+export type LbMapName = LbWrite['map'];
+
+/** In the order in which entries are put: what a lookup finds first comes last. */
+export const lbMapNames: readonly LbMapName[] = [
+  'lb_backends',
+  'lb_revnat',
+  'lb_affinity_match',
+  'lb_source_ranges',
+  'lb_maglev',
+  'lb_services',
+];
+
+/** The one entry of a Maglev table: backend ids in host order. */
+export function maglevCodec(entries: number): Codec<Uint32Array> {
+  return {
+    name: `${entries} backend ids`,
+    size: entries * 4,
+    write: (value, target, offset) => {
+      target.fill(0, offset, offset + entries * 4);
+      target.set(new Uint8Array(value.buffer, value.byteOffset, Math.min(value.byteLength, entries * 4)), offset);
+    },
+    read: (source, offset) => new Uint32Array(source.slice(offset, offset + entries * 4).buffer),
+  };
+}
+
+/** Lower is put earlier: of services slots, then masters of other scopes, then those with which a lookup begins. */
+export function putRank(write: LbWrite): number {
+  const rank = lbMapNames.indexOf(write.map) * 2;
+  if (write.map !== 'lb_services' || write.key.backendSlot > 0) return rank;
+  return write.key.scope === 0 ? rank + 2 : rank + 1;
+}
+
+export function sameWrite(a: LbWrite, b: LbWrite): boolean {
+  return a.map === 'lb_maglev' && b.map === 'lb_maglev' ? a.key === b.key && a.of === b.of : deepEqual(a, b);
+}
+
+/** An entry, whatever its value. */
+export type LbEntry = LbWrite extends infer Write
+  ? Write extends LbWrite
+    ? Pick<Write, 'map' | 'key'>
+    : never
+  : never;
+
+/** Equal for the same entry. */
+export function nameOf(maps: LbMaps, entry: LbEntry): string {
+  switch (entry.map) {
+    case 'lb_services':
+      return keyText(maps.lb_services.key, entry.key);
+    case 'lb_affinity_match':
+      return `${entry.map} ${entry.key.revNatId} ${entry.key.backendId}`;
+    case 'lb_source_ranges':
+      return `${entry.map} ${keyText(maps.lb_source_ranges.key, entry.key)}`;
+    default:
+      return `${entry.map} ${entry.key}`;
+  }
+}
+
+function keyText<K>(codec: Codec<K>, key: K): string {
+  const bytes = Buffer.alloc(codec.size);
+  codec.write(key, bytes, 0);
+  return bytes.toString('latin1');
+}
+
+/** What a map holds; taken before anything of it changes. */
+export function entriesOf(maps: LbMaps, map: LbMapName): readonly LbEntry[] {
+  switch (map) {
+    case 'lb_services':
+      return [...maps.lb_services.keys()].map(key => ({ map, key }));
+    case 'lb_affinity_match':
+      return [...maps.lb_affinity_match.keys()].map(key => ({ map, key }));
+    case 'lb_source_ranges':
+      return [...maps.lb_source_ranges.keys()].map(key => ({ map, key }));
+    default:
+      return [...maps[map].keys()].map(key => ({ map, key }));
+  }
+}
+
+export function putWrite(maps: LbMaps, write: LbWrite): void {
+  if (write.map === 'lb_services') maps.lb_services.put(write.key, write.value);
+  else if (write.map === 'lb_backends') maps.lb_backends.put(write.key, write.value);
+  else if (write.map === 'lb_revnat') maps.lb_revnat.put(write.key, write.value);
+  else if (write.map === 'lb_affinity_match') maps.lb_affinity_match.put(write.key, write.value);
+  else if (write.map === 'lb_source_ranges') maps.lb_source_ranges.put(write.key, write.value);
+  else maps.lb_maglev.replace(write.key, [[0, write.table()]]);
+}
+
+/** Many at once, those of the lowest rank first. A failure leaves some of them. */
+export function putWrites(maps: LbMaps, writes: readonly LbWrite[]): void {
+  const byRank = writes.toSorted((a, b) => putRank(a) - putRank(b));
+  maps.lb_backends.putBatch(
+    byRank.flatMap(write => (write.map === 'lb_backends' ? [[write.key, write.value] as const] : [])),
+  );
+  maps.lb_revnat.putBatch(
+    byRank.flatMap(write => (write.map === 'lb_revnat' ? [[write.key, write.value] as const] : [])),
+  );
+  maps.lb_affinity_match.putBatch(
+    byRank.flatMap(write => (write.map === 'lb_affinity_match' ? [[write.key, write.value] as const] : [])),
+  );
+  maps.lb_source_ranges.putBatch(
+    byRank.flatMap(write => (write.map === 'lb_source_ranges' ? [[write.key, write.value] as const] : [])),
+  );
+  for (const write of byRank) if (write.map === 'lb_maglev') putWrite(maps, write);
+  maps.lb_services.putBatch(
+    byRank.flatMap(write => (write.map === 'lb_services' ? [[write.key, write.value] as const] : [])),
+  );
+}
+
+export function removeEntry(maps: LbMaps, entry: LbEntry): void {
+  switch (entry.map) {
+    case 'lb_services':
+      maps.lb_services.remove(entry.key);
+      break;
+    case 'lb_affinity_match':
+      maps.lb_affinity_match.remove(entry.key);
+      break;
+    case 'lb_source_ranges':
+      maps.lb_source_ranges.remove(entry.key);
+      break;
+    default:
+      maps[entry.map].remove(entry.key);
+  }
+}
