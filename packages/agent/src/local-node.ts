@@ -123,8 +123,8 @@ export class LocalNode {
   }
 
   #save(row: NodeRow): void {
-    // Labels and annotations change often and are not needed to start.
-    const state = JSON.stringify({ format, row: { ...row, labels: {}, annotations: {} } });
+    // Labels change often and are not needed to start.
+    const state = JSON.stringify({ format, row: { ...row, labels: {} } });
     if (state === this.#saved) return;
     writeStateFile(this.#path, JSON.parse(state));
     this.#saved = state;

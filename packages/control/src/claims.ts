@@ -1,3 +1,5 @@
+import { intern } from '@ciliate/tables';
+
 /** A row that an owner wants under a key. Of several owners the lowest rank wins, then the first owner by name. */
 export interface Claim<Row> {
   readonly key: string;
@@ -7,17 +9,17 @@ export interface Claim<Row> {
 
 /** Who wants what under which key, so that two inputs that give the same output key do not fight over it. */
 export class Claims<Row> {
-  /** A key has one owner, or a few. */
-  readonly #byKey = new Map<string, readonly Entry<Row>[]>();
-  readonly #byOwner = new Map<string, readonly Claim<Row>[]>();
+  /** Most keys have one owner, and a list for it would be most of the index. */
+  readonly #owners = new Map<string, string | readonly string[]>();
+  readonly #claims = new Map<string, readonly Claim<Row>[]>();
   readonly #dirty = new Set<string>();
 
   /** Replaces all claims of an owner. Of two claims of one owner for one key the lower rank stays. */
   set(owner: string, claims: readonly Claim<Row>[]): void {
-    for (const { key } of this.#byOwner.get(owner) ?? []) this.#drop(owner, key);
-    if (claims.length === 0) this.#byOwner.delete(owner);
-    else this.#byOwner.set(owner, claims);
-    for (const claim of claims) this.#add(owner, claim);
+    for (const { key } of this.#claims.get(owner) ?? []) this.#drop(owner, key);
+    if (claims.length === 0) this.#claims.delete(owner);
+    else this.#claims.set(intern(owner), claims);
+    for (const { key } of claims) this.#add(owner, key);
   }
 
   /** Keys whose winner may differ since they were last `settle`d. */
@@ -31,45 +33,64 @@ export class Claims<Row> {
   }
 
   winner(key: string): Row | undefined {
-    return this.#first(key)?.[1].row;
+    return this.#first(key)?.claim.row;
   }
 
   /** Rows of the owners that did not win, by owner. */
   losers(key: string): readonly Row[] {
-    const owners = this.#byKey.get(key);
-    if (owners === undefined || owners.length < 2) return [];
-    const best = this.#first(key)?.[0];
+    const owners = this.#ownersOf(key);
+    if (owners.length < 2) return [];
+    const best = this.#first(key)?.owner;
     return owners
-      .filter(([owner]) => owner !== best)
-      .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([, claim]) => claim.row);
+      .filter(owner => owner !== best)
+      .toSorted((a, b) => (a < b ? -1 : 1))
+      .map(owner => this.#claimOf(owner, key)?.row)
+      .filter(row => row !== undefined);
   }
 
   #first(key: string): Entry<Row> | undefined {
     let best: Entry<Row> | undefined;
-    for (const entry of this.#byKey.get(key) ?? []) if (best === undefined || isBefore(entry, best)) best = entry;
+    for (const owner of this.#ownersOf(key)) {
+      const claim = this.#claimOf(owner, key);
+      if (claim !== undefined && (best === undefined || isBefore({ owner, claim }, best))) best = { owner, claim };
+    }
     return best;
   }
 
-  #add(owner: string, claim: Claim<Row>): void {
-    const owners = this.#byKey.get(claim.key) ?? [];
-    const own = owners.find(([name]) => name === owner)?.[1];
-    if (own === undefined || claim.rank < own.rank) {
-      this.#byKey.set(claim.key, [...owners.filter(([name]) => name !== owner), [owner, claim]]);
+  #ownersOf(key: string): readonly string[] {
+    const owners = this.#owners.get(key);
+    return typeof owners === 'string' ? [owners] : (owners ?? []);
+  }
+
+  #claimOf(owner: string, key: string): Claim<Row> | undefined {
+    let best: Claim<Row> | undefined;
+    for (const claim of this.#claims.get(owner) ?? []) {
+      if (claim.key === key && (best === undefined || claim.rank < best.rank)) best = claim;
     }
-    this.#dirty.add(claim.key);
+    return best;
+  }
+
+  #add(owner: string, key: string): void {
+    const owners = this.#owners.get(key);
+    if (owners === undefined) this.#owners.set(intern(key), owner);
+    else if (!this.#ownersOf(key).includes(owner)) this.#owners.set(key, [...this.#ownersOf(key), owner]);
+    this.#dirty.add(key);
   }
 
   #drop(owner: string, key: string): void {
-    const owners = this.#byKey.get(key)?.filter(([name]) => name !== owner) ?? [];
-    if (owners.length === 0) this.#byKey.delete(key);
-    else this.#byKey.set(key, owners);
+    const owners = this.#ownersOf(key).filter(name => name !== owner);
+    const [only] = owners;
+    if (only === undefined) this.#owners.delete(key);
+    else this.#owners.set(key, owners.length === 1 ? only : owners);
     this.#dirty.add(key);
   }
 }
 
-type Entry<Row> = readonly [owner: string, claim: Claim<Row>];
+interface Entry<Row> {
+  readonly owner: string;
+  readonly claim: Claim<Row>;
+}
 
-function isBefore<Row>([ownerA, a]: Entry<Row>, [ownerB, b]: Entry<Row>): boolean {
-  return a.rank === b.rank ? ownerA < ownerB : a.rank < b.rank;
+function isBefore<Row>(a: Entry<Row>, b: Entry<Row>): boolean {
+  return a.claim.rank === b.claim.rank ? a.owner < b.owner : a.claim.rank < b.claim.rank;
 }

@@ -1,3 +1,5 @@
+import { intern } from '@ciliate/tables';
+
 /** Numbers for keys: stable while the key is held, and after a restart; a freed number is used again as late as possible. */
 export class IdAllocator {
   readonly #min: number;
@@ -49,7 +51,7 @@ export class IdAllocator {
     if (held !== undefined) return held;
     const id = this.#fresh() ?? this.#reused();
     if (id === undefined) return undefined;
-    this.#ids.set(key, id);
+    this.#ids.set(intern(key), id);
     return id;
   }
 

@@ -50,15 +50,31 @@ function longestZeroRun(groups: readonly number[]): { readonly start: number; re
   return best;
 }
 
+const dot = 0x2e;
+const zero = 0x30;
+
 function readQuad(text: string, bytes: Uint8Array, offset: number): boolean {
-  const parts = text.split('.');
-  if (parts.length !== 4) return false;
-  for (let i = 0; i < 4; i += 1) {
-    const part = parts[i] ?? '';
-    if (!/^(?:0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return false;
-    bytes[offset + i] = Number(part);
+  let part = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i <= text.length; i += 1) {
+    const code = i === text.length ? dot : text.charCodeAt(i);
+    if (code === dot) {
+      if (digits === 0 || part > 3) return false;
+      bytes[offset + part] = value;
+      part += 1;
+      value = 0;
+      digits = 0;
+      continue;
+    }
+    const digit = code - zero;
+    // A leading zero would be octal to some.
+    if (digit < 0 || digit > 9 || (digits > 0 && value === 0)) return false;
+    value = value * 10 + digit;
+    digits += 1;
+    if (value > 255) return false;
   }
-  return true;
+  return part === 4;
 }
 
 /** Groups between ':', the last of which may be a dotted quad. */

@@ -1,15 +1,14 @@
-import { intern } from '@ciliate/tables';
 import { type Address, hostPort } from './address.ts';
 import type { Protocol } from './rows.ts';
 
 /** 'namespace/name': key of whatever has a namespace. */
 export function objectKey(object: { readonly namespace: string; readonly name: string }): string {
-  return intern(`${object.namespace}/${object.name}`);
+  return `${object.namespace}/${object.name}`;
 }
 
 /** '10.96.0.1:443/TCP', '[fd00::1]:443/TCP': key of a frontend, and of a backend among those of a protocol. */
 export function portKey(at: { readonly address: Address; readonly port: number; readonly protocol: Protocol }): string {
-  return intern(`${hostPort(at.address, at.port)}/${at.protocol}`);
+  return `${hostPort(at.address, at.port)}/${at.protocol}`;
 }
 
 /** IANA protocol numbers. */

@@ -41,7 +41,6 @@ export interface NodeRow {
   readonly name: string;
   readonly local: boolean;
   readonly labels: Labels;
-  readonly annotations: Labels;
   readonly addresses: readonly NodeAddress[];
   /** Pod CIDRs that this node hands out, both families. */
   readonly podCIDRs: readonly Prefix[];
@@ -105,7 +104,6 @@ export interface ServiceRow {
   readonly labels: Labels;
   /** Of the pods that serve; empty: somebody else says who serves. */
   readonly selector: Labels;
-  readonly annotations: Labels;
   /** Empty for headless ('None') and ExternalName. */
   readonly clusterIPs: readonly Address[];
   readonly externalIPs: readonly Address[];
@@ -169,8 +167,9 @@ export interface EndpointSliceRow {
   readonly endpoints: readonly SliceEndpoint[];
 }
 
+/** One address of an endpoint; those of one with several are equal in everything else. */
 export interface SliceEndpoint {
-  readonly addresses: readonly Address[];
+  readonly address: Address;
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;

@@ -7,7 +7,7 @@ const names: Record<string, number> = Object.create(null);
  * The text itself. Equal texts that went through here share their memory: a key stands in the table of its rows, in those that are made
  * from them, in indexes and in what controllers remember.
  */
-export function intern(text: string): string {
+export function intern<Text extends string>(text: Text): Text {
   names[text] = 0;
   delete names[text];
   return text;

@@ -163,16 +163,18 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
       let to = from + 1;
       while (to < batch.length && batch[to]?.deleted === deleted) to += 1;
       const part = batch.slice(from, to);
-      this.#record(part, deleted, await this.#apply(part, deleted));
+      const ok = done(this.#modules.clock.now());
+      // As the table will have them, so that what operations keep of a row is not a copy.
+      const rows = part.map(({ row }) => (deleted ? row : { ...row, status: ok }));
+      this.#record(part, deleted, rows, await this.#apply(rows, deleted));
       this.#inFlight -= part.length;
       from = to;
     }
   }
 
-  async #apply(part: readonly Work<Row>[], deleted: boolean): Promise<readonly Outcome[]> {
+  async #apply(rows: readonly Row[], deleted: boolean): Promise<readonly Outcome[]> {
     const { operations, clock, metrics } = this.#modules;
     const began = clock.now();
-    const rows = part.map(work => work.row);
     const bulk = deleted ? operations.deleteBatch?.bind(operations) : operations.updateBatch?.bind(operations);
     let outcomes: readonly Outcome[];
     if (bulk === undefined) {
@@ -204,26 +206,26 @@ export class Reconciler<Row extends Reconcilable, Index extends string = string>
     return outcomes;
   }
 
-  #record(part: readonly Work<Row>[], deleted: boolean, outcomes: readonly Outcome[]): void {
+  #record(part: readonly Work<Row>[], deleted: boolean, rows: readonly Row[], outcomes: readonly Outcome[]): void {
     const now = this.#modules.clock.now();
-    const rows = deleted ? part.map(work => work.row) : this.#writeStatus(part, outcomes, now);
+    const current = deleted ? rows : this.#writeStatus(part, rows, outcomes);
     part.forEach((work, i) => {
       const error = outcomes[i];
-      if (error !== undefined) this.#failed({ ...work, row: rows[i] ?? work.row }, error, now);
+      if (error !== undefined) this.#failed({ ...work, row: current[i] ?? work.row }, error, now);
     });
     if (outcomes.some(outcome => outcome === undefined)) this.#succeeded(now);
   }
 
   /** The rows of the part as the table has them now; one that has changed meanwhile comes again as a change. */
-  #writeStatus(part: readonly Work<Row>[], outcomes: readonly Outcome[], now: number): readonly Row[] {
-    const { table, database } = this.#modules;
-    const ok = done(now);
+  #writeStatus(part: readonly Work<Row>[], rows: readonly Row[], outcomes: readonly Outcome[]): readonly Row[] {
+    const { table, database, clock } = this.#modules;
+    const now = clock.now();
     return database.write(txn =>
       part.map((work, i) => {
         if (table.get(work.key) !== work.row) return work.row;
         const error = outcomes[i];
-        const status = error === undefined ? ok : failed(now, error.message, work.attempts + 1);
-        const row = { ...work.row, status };
+        const finished = error === undefined ? rows[i] : undefined;
+        const row = finished ?? { ...work.row, status: failed(now, error?.message ?? '', work.attempts + 1) };
         this.#own.add(row);
         table.insert(txn, row);
         return row;

@@ -2,8 +2,12 @@ import type { Status } from './types.ts';
 
 /** Status that a writer gives a row it wants reconciled. `now` in ms, from the Clock. */
 export function pending(now: number): Status {
-  return { kind: 'pending', since: now };
+  if (lastPending.since !== now) lastPending = { kind: 'pending', since: now };
+  return lastPending;
 }
+
+/** Rows that are written together share it. */
+let lastPending: Status = { kind: 'pending', since: Number.NaN };
 
 /** Status of a row that the target holds. Only reconcilers write it. */
 export function done(now: number): Status {

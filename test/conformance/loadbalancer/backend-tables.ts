@@ -33,11 +33,9 @@ function instancesOf(tables: Tables): readonly Instance[] {
   for (const slice of tables.endpointSlices.all()) {
     const service = `${slice.namespace}/${slice.service}`;
     for (const endpoint of slice.endpoints) {
-      for (const address of endpoint.addresses) {
-        for (const { port, protocol, name } of slice.ports) {
-          const where = portKey({ address, port, protocol });
-          found.add({ address: where, service, state: stateOf(endpoint), nodeName: endpoint.nodeName }, name);
-        }
+      for (const { port, protocol, name } of slice.ports) {
+        const where = portKey({ address: endpoint.address, port, protocol });
+        found.add({ address: where, service, state: stateOf(endpoint), nodeName: endpoint.nodeName }, name);
       }
     }
   }

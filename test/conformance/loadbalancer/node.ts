@@ -45,7 +45,6 @@ export class ScriptNode {
       name: nodeName,
       local: true,
       labels: this.labels,
-      annotations: {},
       addresses: addresses.map(address => ({ type: 'InternalIP', address })),
       podCIDRs: [],
       routerAddresses: [],

@@ -115,15 +115,14 @@ function endpointReports(
   return slice.endpoints.flatMap(endpoint => {
     const about = { pod: endpoint.targetPod, node: endpoint.nodeName, zone: endpoint.zone, slice: slice.name };
     const unnamed = `the slice names no port '${service.ports.map(({ name }) => name).join("', '")}' of the service`;
-    return endpoint.addresses.flatMap(address => {
-      if (own.length === 0) {
-        const none = { outside: false, inside: false, reasons: [unnamed] };
-        return [{ endpoint: hostPort(address, 0), ...about, ...none }];
-      }
-      return own.map(({ port, number }) => {
-        const backend = portKey({ address, port: number, protocol: port.protocol });
-        return { endpoint: backend, ...about, ...usesOf(backend, endpoint, port, service, rows, nodeName) };
-      });
+    const { address } = endpoint;
+    if (own.length === 0) {
+      const none = { outside: false, inside: false, reasons: [unnamed] };
+      return [{ endpoint: hostPort(address, 0), ...about, ...none }];
+    }
+    return own.map(({ port, number }) => {
+      const backend = portKey({ address, port: number, protocol: port.protocol });
+      return { endpoint: backend, ...about, ...usesOf(backend, endpoint, port, service, rows, nodeName) };
     });
   });
 }

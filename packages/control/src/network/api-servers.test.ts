@@ -9,7 +9,6 @@ const node = (name: string, local: boolean, address: string): NodeRow => ({
   name,
   local,
   labels: {},
-  annotations: {},
   addresses: [{ type: 'InternalIP', address }],
   podCIDRs: [],
   routerAddresses: [],
@@ -21,19 +20,12 @@ const slice = (addresses: readonly string[]): EndpointSliceRow => ({
   service: 'kubernetes',
   family: 'IPv4',
   ports: [],
-  endpoints: [
-    {
-      addresses: addresses.map(parseAddress),
-      ready: true,
-      serving: true,
-      terminating: false,
-      nodeName: '',
-      zone: '',
-      zoneHints: undefined,
-      nodeHints: undefined,
-      targetPod: '',
-    },
-  ],
+  endpoints: addresses.map(address => ({
+    address: parseAddress(address),
+    ...{ ready: true, serving: true, terminating: false },
+    ...{ nodeName: '', zone: '', zoneHints: undefined, nodeHints: undefined },
+    targetPod: '',
+  })),
 });
 
 test('the API server has an identity of its own: other nodes by number 7, outsiders by their block', async () => {

@@ -11,7 +11,7 @@ export function isApiServerSlice({ namespace, service }: Pick<EndpointSliceRow, 
 
 export function apiServerAddresses(slices: Pick<Table<EndpointSliceRow, 'service'>, 'by'>): ReadonlySet<Address> {
   const endpoints = slices.by('service', apiServerService).flatMap(slice => slice.endpoints);
-  return new Set(endpoints.flatMap(endpoint => endpoint.addresses));
+  return new Set(endpoints.map(endpoint => endpoint.address));
 }
 
 /** Those that no node has. */

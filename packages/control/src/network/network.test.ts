@@ -26,7 +26,6 @@ function node(n: number): NodeRow {
     name: `node-${n}`,
     local: n === 1,
     labels: {},
-    annotations: {},
     addresses: [
       { type: 'Hostname', address: `node-${n}` },
       { type: 'InternalIP', address: `172.30.0.1${n}` },

@@ -141,7 +141,7 @@ for (const [name, value] of unreadable) {
       parsed.problems.map(problem => problem.field),
       [`metadata.annotations.${annotation}`],
     );
-    assert.deepEqual({ ...parsed.row, annotations: {} }, rowOf(parse({})));
+    assert.deepEqual(parsed.row, rowOf(parse({})));
   });
 }
 
@@ -152,7 +152,7 @@ test('addresses of a slice that cannot be read are named, the others serve', () 
   const parsed = endpointSliceFromK8s({ metadata, addressType: 'IPv4', ports: [{ port: 80 }], endpoints });
   assert.ok('row' in parsed);
   assert.deepEqual(
-    parsed.row.endpoints.flatMap(endpoint => endpoint.addresses),
+    parsed.row.endpoints.map(endpoint => endpoint.address),
     ['10.0.0.1', 'fd00::1', '10.0.0.3'],
   );
   // fd00::1 is an address of the family that the slice is not of: the API server does not let that happen.

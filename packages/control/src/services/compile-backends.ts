@@ -23,8 +23,8 @@ export function compileBackends(
   for (const slice of slices.toSorted((a, b) => compareTexts(a.name, b.name))) {
     const numbers = slice.ports.filter(it => it.name === port.name && it.protocol === port.protocol);
     for (const endpoint of slice.endpoints) {
-      const addresses = endpoint.addresses.filter(address => isIPv4(address) === (family === 'IPv4'));
-      for (const { port: number } of numbers) addBackends(found, { ...endpoint, addresses }, number, port.protocol);
+      if (isIPv4(endpoint.address) !== (family === 'IPv4')) continue;
+      for (const { port: number } of numbers) addBackend(found, endpoint, number, port.protocol);
     }
   }
   return [...found]
@@ -32,20 +32,18 @@ export function compileBackends(
     .map(([, backend]) => backend);
 }
 
-function addBackends(
+function addBackend(
   found: Map<string, FrontendBackend>,
   endpoint: SliceEndpoint,
   port: number,
   protocol: Protocol,
 ): void {
   const state = stateOf(endpoint);
-  const { nodeName, zone, zoneHints, nodeHints } = endpoint;
-  for (const address of endpoint.addresses) {
-    const key = portKey({ address, port, protocol });
-    const known = found.get(key);
-    if (known !== undefined && order(known.state) <= order(state)) continue;
-    found.set(key, { address, port, protocol, state, nodeName, zone, zoneHints, nodeHints });
-  }
+  const { address, nodeName, zone, zoneHints, nodeHints } = endpoint;
+  const key = portKey({ address, port, protocol });
+  const known = found.get(key);
+  if (known !== undefined && order(known.state) <= order(state)) return;
+  found.set(key, { address, port, protocol, state, nodeName, zone, zoneHints, nodeHints });
 }
 
 /** A terminating endpoint that says ready is one of publishNotReadyAddresses: it is active. */

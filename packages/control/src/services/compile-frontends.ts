@@ -152,13 +152,15 @@ function frontendOf(
     ownsAddress: ownsAddress(type) && knownClasses.includes(service.loadBalancerClass),
     sourceRanges: hasRanges(type, context)
       ? service.sourceRanges.filter(range => isIPv4(range) === isIPv4(address))
-      : [],
+      : none,
     sourceRangesDeny: service.sourceRangesDeny,
     maglev: usesMaglev(service, routable, address, context),
     dsr: usesDsr(service, port, context),
     redirectTo: '',
   };
 }
+
+const none: readonly never[] = [];
 
 /** Of another class an address may be a node's own: that one has other ports to serve. */
 const knownClasses: readonly string[] = ['', 'io.cilium/bgp-control-plane', 'io.cilium/l2-announcer'];

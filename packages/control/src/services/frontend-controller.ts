@@ -183,7 +183,7 @@ class FrontendCompiler {
     const local = slices
       .flatMap(slice => slice.endpoints)
       .filter(endpoint => endpoint.ready && endpoint.nodeName === this.#context.nodeName);
-    const names = new Set(local.map(({ targetPod, addresses }) => (targetPod === '' ? addresses.join() : targetPod)));
+    const names = new Set(local.map(({ targetPod, address }) => (targetPod === '' ? address : targetPod)));
     return { service: key, port: service.healthCheckNodePort, localEndpoints: names.size };
   }
 }

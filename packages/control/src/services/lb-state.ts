@@ -1,4 +1,5 @@
 import { type Address, type FrontendBackend, type FrontendRow, type LbRow, portKey } from '@ciliate/model';
+import { intern } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
 import { backendStates } from './compile-backends.ts';
 import { backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
@@ -66,7 +67,7 @@ export class LbState {
     }
     this.#forget(key);
     this.#touch(backends);
-    this.#held.set(key, frontend);
+    this.#held.set(intern(key), frontend);
     this.#slots += slotCount(frontend);
     return true;
   }

@@ -47,8 +47,7 @@ function frontendWrites(
 ): readonly LbWrite[] {
   const address = addressBytes(frontend.address);
   const backends = backendsOf(frontend);
-  const ids = new Map(backends.map((backend, i) => [portKey(backend), backendIds[i] ?? 0]));
-  const idOf = (backend: FrontendBackend): number => ids.get(portKey(backend)) ?? 0;
+  const idOf = idsOf(backends, backendIds);
   return [
     ...backends.map((backend, i) => backendWrite(backend, backendIds[i] ?? 0, backendFlags[i] ?? 0)),
     { map: 'lb_revnat', key: serviceId, value: { address, port: frontend.port } },
@@ -59,6 +58,18 @@ function frontendWrites(
       scopeWrites(frontend, address, serviceId, usable(list), idOf, scope),
     ),
   ];
+}
+
+/** A backend of several scopes may be an object in each of them. */
+function idsOf(backends: readonly FrontendBackend[], ids: readonly number[]): (backend: FrontendBackend) => number {
+  const known = new Map(backends.map((backend, i) => [backend, ids[i] ?? 0]));
+  let byKey: ReadonlyMap<string, number> | undefined;
+  return backend => {
+    const id = known.get(backend);
+    if (id !== undefined) return id;
+    byKey ??= new Map(backends.map((one, i) => [portKey(one), ids[i] ?? 0]));
+    return byKey.get(portKey(backend)) ?? 0;
+  };
 }
 
 /** Drops what no port of the address serves. */

@@ -39,7 +39,6 @@ const service: fc.Arbitrary<ServiceRow> = fc.record({
   type: fc.constantFrom('ClusterIP' as const, 'NodePort' as const, 'LoadBalancer' as const, 'ExternalName' as const),
   labels: fc.constant({}),
   selector: fc.constant({}),
-  annotations: fc.constant({}),
   clusterIPs: some(['10.96.0.1', '10.96.0.2', 'fd00:96::1'].map(parseAddress)),
   externalIPs: some(['203.0.113.1', '10.96.0.1'].map(parseAddress)),
   loadBalancerIPs: some(['198.51.100.1', '203.0.113.1'].map(parseAddress)),
@@ -83,7 +82,7 @@ const endpointOf = (addresses: readonly Address[]) =>
     })
     .map(({ address, ...rest }) => ({
       ...rest,
-      addresses: [address],
+      address,
       nodeName: addresses.indexOf(address) % 2 === 0 ? 'here' : 'there',
     }));
 
@@ -105,7 +104,6 @@ const node: fc.Arbitrary<NodeRow> = fc.boolean().chain(local =>
     name: fc.constant(local ? 'here' : 'there'),
     local: fc.constant(local),
     labels: fc.constant({}),
-    annotations: fc.constant({}),
     addresses: some(
       (local ? ['172.30.0.11', 'fd00:30::11', '192.168.0.9'] : ['172.30.0.12', 'fd00:30::12']).map(address => ({
         type: 'InternalIP' as const,
@@ -230,11 +228,9 @@ function oracle(
       if (target.name !== owner.name || target.protocol !== protocol) continue;
       for (const one of it.endpoints) {
         if (policy === 'Local' && one.nodeName !== 'here') continue;
-        for (const backend of one.addresses) {
-          const key = hostPort(backend, target.port);
-          if (one.ready) found.set(key, 'active');
-          else if (one.serving && one.terminating && !found.has(key)) found.set(key, 'terminating');
-        }
+        const key = hostPort(one.address, target.port);
+        if (one.ready) found.set(key, 'active');
+        else if (one.serving && one.terminating && !found.has(key)) found.set(key, 'terminating');
       }
     }
   }

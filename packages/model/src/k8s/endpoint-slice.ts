@@ -1,3 +1,5 @@
+import { intern } from '@ciliate/tables';
+import { compactList, sharedList, sharedPorts } from '../compact.ts';
 import type { EndpointSliceRow, SliceEndpoint } from '../rows.ts';
 import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
@@ -14,14 +16,15 @@ export function endpointSliceFromK8s(object: unknown): Parsed<EndpointSliceRow> 
     return {
       namespace: root.at('metadata', 'namespace').text(),
       name: root.at('metadata', 'name').text(),
-      service: root.at('metadata', 'labels').labels()['kubernetes.io/service-name'] ?? '',
+      service: intern(root.at('metadata', 'labels').labels()['kubernetes.io/service-name'] ?? ''),
       family,
-      ports: root.at('ports').list().flatMap(slicePort),
-      endpoints: root
-        .at('endpoints')
-        .list()
-        .map(endpoint => sliceEndpoint(endpoint, problems))
-        .filter(endpoint => endpoint.addresses.length > 0),
+      ports: sharedPorts(root.at('ports').list().flatMap(slicePort)),
+      endpoints: compactList(
+        root
+          .at('endpoints')
+          .list()
+          .flatMap(endpoint => sliceEndpoints(endpoint, problems)),
+      ),
     };
   });
 }
@@ -41,25 +44,28 @@ function slicePort(port: Reader): EndpointSliceRow['ports'] {
 /** What Cilium's operator writes for services that its proxy serves: nobody is there. */
 const placeholder = '192.192.192.192';
 
-function sliceEndpoint(endpoint: Reader, problems: ParseProblem[]): SliceEndpoint {
+function sliceEndpoints(endpoint: Reader, problems: ParseProblem[]): readonly SliceEndpoint[] {
   const conditions = endpoint.at('conditions');
   const target = endpoint.at('targetRef');
   const isPod = target.at('kind').text('') === 'Pod';
   const addresses = endpoint.at('addresses').addresses(problems);
-  return {
-    addresses: addresses.filter(address => address !== placeholder),
+  const [nodeName, zone] = [intern(endpoint.at('nodeName').text('')), intern(endpoint.at('zone').text(''))];
+  return addresses
+    .filter(address => address !== placeholder)
+    .map(address => ({
+    address,
     // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
     ready: conditions.at('ready').boolean(true),
     serving: conditions.at('serving').boolean(true),
     terminating: conditions.at('terminating').boolean(false),
-    nodeName: endpoint.at('nodeName').text(''),
-    zone: endpoint.at('zone').text(''),
+    nodeName,
+    zone,
     zoneHints: hints(endpoint.at('hints', 'forZones')),
     nodeHints: hints(endpoint.at('hints', 'forNodes')),
     targetPod: isPod ? `${target.at('namespace').text('')}/${target.at('name').text('')}` : '',
-  };
+  }));
 }
 
 function hints(list: Reader): readonly string[] | undefined {
-  return list.absent ? undefined : list.list().map(item => item.at('name').text(''));
+  return list.absent ? undefined : sharedList(list.list().map(item => item.at('name').text('')));
 }

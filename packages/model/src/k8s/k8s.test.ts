@@ -74,7 +74,7 @@ test('an endpoint slice: absent conditions, problems, ports without number, no s
   assert.equal(row.service, '');
   assert.deepEqual(row.ports, [{ name: 'http', port: 80, protocol: 'TCP' }]);
   const conditions = row.endpoints.map(
-    it => `${it.addresses} ${it.ready} ${it.serving} ${it.terminating} ${it.targetPod}`,
+    it => `${it.address} ${it.ready} ${it.serving} ${it.terminating} ${it.targetPod}`,
   );
   assert.deepEqual(conditions, [
     '10.0.0.1 true true false ',

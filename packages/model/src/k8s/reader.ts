@@ -1,15 +1,27 @@
+import { intern } from '@ciliate/tables';
 import { type Address, type Prefix, tryParseAddress, tryParsePrefix } from '../address.ts';
+import { compactLabels, compactList } from '../compact.ts';
 import type { Labels } from '../labels.ts';
 import { BadField, type ParseProblem } from './parsed.ts';
 
 /** A value of an object from the API server with its path, so that a wrong one can be named. */
 export class Reader {
   readonly #value: unknown;
-  readonly path: string;
+  readonly #parent: Reader | undefined;
+  /** Name in the parent, or position. */
+  readonly #name: string | number;
 
-  constructor(value: unknown, path = '') {
+  constructor(value: unknown, parent?: Reader, name: string | number = '') {
     this.#value = value;
-    this.path = path;
+    this.#parent = parent;
+    this.#name = name;
+  }
+
+  /** Made when somebody asks: nearly every value is right. */
+  get path(): string {
+    const before = this.#parent?.path ?? '';
+    if (typeof this.#name === 'number') return `${before}[${this.#name}]`;
+    return before === '' ? this.#name : `${before}.${this.#name}`;
   }
 
   /** null counts as absent, as it does in Kubernetes. */
@@ -27,7 +39,7 @@ export class Reader {
   list(): readonly Reader[] {
     if (this.absent) return [];
     if (!Array.isArray(this.#value)) throw this.bad('is not a list', 'send a JSON array');
-    return this.#value.map((item: unknown, i) => new Reader(item, `${this.path}[${i}]`));
+    return this.#value.map((item: unknown, i) => new Reader(item, this, i));
   }
 
   /** A text; `fallback` when absent, an error when there is none either. */
@@ -63,12 +75,12 @@ export class Reader {
   }
 
   labels(): Labels {
-    if (this.absent) return {};
+    if (this.absent) return compactLabels({});
     const entries = Object.entries(this.#record());
     for (const [key, value] of entries) {
       if (typeof value !== 'string') throw this.at(key).bad('is not a text', 'quote the value');
     }
-    return Object.fromEntries(entries) as Labels;
+    return compactLabels(Object.fromEntries(entries) as Labels);
   }
 
   keys(): readonly string[] {
@@ -97,19 +109,23 @@ export class Reader {
     return new BadField({ field: this.path === '' ? 'object' : this.path, message, remedy });
   }
 
-  #readable<T>(problems: ParseProblem[], parse: (text: string) => T | undefined, kind: string): T | undefined {
+  #readable<T extends string>(
+    problems: ParseProblem[],
+    parse: (text: string) => T | undefined,
+    kind: string,
+  ): T | undefined {
     const text = typeof this.#value === 'string' ? this.#value : '';
     const value = parse(text);
     if (value === undefined) {
       const message = `'${text}' is not ${kind}; it is left out`;
       problems.push({ field: this.path, message, remedy: 'correct it in the object' });
+      return undefined;
     }
-    return value;
+    return intern(value);
   }
 
   #child(name: string): Reader {
-    const path = this.path === '' ? name : `${this.path}.${name}`;
-    return new Reader(this.absent ? undefined : this.#record()[name], path);
+    return new Reader(this.absent ? undefined : this.#record()[name], this, name);
   }
 
   #record(): Readonly<Record<string, unknown>> {
@@ -122,5 +138,5 @@ export class Reader {
 }
 
 function unique<T>(values: readonly (T | undefined)[]): readonly T[] {
-  return [...new Set(values.filter(value => value !== undefined))];
+  return compactList([...new Set(values.filter(value => value !== undefined))]);
 }

@@ -1,4 +1,6 @@
+import { intern } from '@ciliate/tables';
 import { type Prefix, tryParsePrefix } from '../address.ts';
+import { compactList, sharedPorts } from '../compact.ts';
 import { type Labels, sameLabels } from '../labels.ts';
 import type { Protocol, ServicePortRow, ServiceRow, ServiceType } from '../rows.ts';
 import { parseSelector } from '../selector.ts';
@@ -21,22 +23,21 @@ export function serviceFromK8s(object: unknown): Parsed<ServiceRow> {
     const labels = root.at('metadata', 'labels').labels();
     return {
       namespace: root.at('metadata', 'namespace').text(),
-      name: root.at('metadata', 'name').text(),
+      name: intern(root.at('metadata', 'name').text()),
       uid: root.at('metadata', 'uid').text(''),
       type: spec.at('type').choice(types, 'ClusterIP'),
       labels,
       selector: selectorOf(spec, labels),
-      annotations,
       clusterIPs: clusterIPs(spec, problems),
       externalIPs: spec.at('externalIPs').addresses(problems),
-      loadBalancerIPs: loadBalancerIPs(root, problems),
-      ports: spec.at('ports').list().map(servicePort),
+      loadBalancerIPs: compactList(loadBalancerIPs(root, problems)),
+      ports: sharedPorts(spec.at('ports').list().map(servicePort)),
       externalTrafficPolicy: spec.at('externalTrafficPolicy').choice(policies, 'Cluster'),
       internalTrafficPolicy: spec.at('internalTrafficPolicy').choice(policies, 'Cluster'),
       affinityTimeout: affinityTimeout(spec),
       headless: headlessLabel in labels || spec.at('clusterIP').text('') === 'None',
       healthCheckNodePort: spec.at('healthCheckNodePort').integer(0, 65_535, 0),
-      sourceRanges: sourceRanges(spec, annotations, problems),
+      sourceRanges: compactList(sourceRanges(spec, annotations, problems)),
       loadBalancerClass: spec.at('loadBalancerClass').text(''),
       trafficDistribution: trafficDistribution(spec, annotations),
       ...annotated(annotations, problems),
