@@ -22,11 +22,16 @@ export class ChangeProbe {
   async measure(change: () => Promise<bigint>, backends: number): Promise<number> {
     const sent = await change();
     const end = performance.now() + limitMs;
-    while (this.#map.lookup(this.#key)?.count !== backends) {
+    while (this.backends() !== backends) {
       if (performance.now() > end) throw new Error(`the service has not got ${backends} backends in ${limitMs} ms`);
       await setImmediate();
     }
     return Number(process.hrtime.bigint() - sent) / 1e6;
+  }
+
+  /** That the service has in the kernel; undefined: it is not there. */
+  backends(): number | undefined {
+    return this.#map.lookup(this.#key)?.count;
   }
 
   close(): void {

@@ -1,15 +1,20 @@
 /** Equal values of many rows, kept once. */
 
-/** V8 keeps one string for all property names that are equal, as long as anybody has it. */
-const names: Record<string, number> = Object.create(null);
+/** V8 keeps one string for all property names that are equal, as long as anybody has it; this object is for making them names. */
+let names: Record<string, number> = Object.create(null);
+let room = 0;
 
 /**
  * The text itself. Equal texts that went through here share their memory: a key stands in the table of its rows, in those that are made
  * from them, in indexes and in what controllers remember.
  */
 export function intern<Text extends string>(text: Text): Text {
+  if (room === 0) {
+    names = Object.create(null);
+    room = 4096;
+  }
+  room -= 1;
   names[text] = 0;
-  delete names[text];
   return text;
 }
 

@@ -86,8 +86,12 @@ export class TablePrefixIndex<Row> {
   readonly #prefixes = new Map<string, readonly BitPrefix[]>();
   readonly #cursor: ChangeCursor<Row>;
   readonly #prefixesOf: (row: Row) => readonly BitPrefix[];
+  readonly #table: Pick<Table<Row>, 'revision'>;
+  /** Revision of the table that the index has. */
+  #revision = 0;
 
   constructor(table: Table<Row, never> | Table<Row>, prefixesOf: (row: Row) => readonly BitPrefix[]) {
+    this.#table = table;
     this.#cursor = table.changes();
     this.#prefixesOf = prefixesOf;
   }
@@ -114,6 +118,8 @@ export class TablePrefixIndex<Row> {
   }
 
   #catchUp(): void {
+    if (this.#table.revision === this.#revision) return;
+    this.#revision = this.#table.revision;
     for (const { key, row, deleted } of this.#cursor.next()) {
       for (const prefix of this.#prefixes.get(key) ?? []) this.#drop(prefix, key);
       this.#prefixes.delete(key);

@@ -155,7 +155,10 @@ function collect(placed: PlacedObject, found: Collected): void {
     found.services.push({ namespace, name, labels, selector });
   } else if (kind === 'EndpointSlice') {
     const row = parsed(endpointSliceFromK8s(object));
-    if (row !== undefined) addEndpoints(`${row.namespace}/${row.service}`, row.endpoints, found);
+    if (row !== undefined) {
+      const addresses = row.endpoints.map(({ address }) => address);
+      addEndpoints(`${row.namespace}/${row.service}`, addresses, found);
+    }
   } else if (kind === 'Endpoints') {
     addEndpoints(`${namespace}/${name}`, endpointsOf(object), found);
   } else if (kind === 'Node') {
@@ -197,23 +200,19 @@ const peerOf = (row: NodeRow): PeerNode => ({
   apiServers: [],
 });
 
-function addEndpoints(
-  service: string,
-  endpoints: readonly { readonly addresses: readonly Address[] }[],
-  found: Collected,
-): void {
+function addEndpoints(service: string, addresses: readonly Address[], found: Collected): void {
   const before = found.endpoints.get(service) ?? [];
-  found.endpoints.set(service, [...before, ...endpoints.flatMap(({ addresses }) => addresses)]);
+  found.endpoints.set(service, [...before, ...addresses]);
 }
 
 /** Of a core/v1 Endpoints, the older form. */
-function endpointsOf(object: unknown): readonly { readonly addresses: readonly Address[] }[] {
+function endpointsOf(object: unknown): readonly Address[] {
   const subsets = field(object, 'subsets');
   const lists = (Array.isArray(subsets) ? subsets : []).map(subset => field(subset, 'addresses'));
   const ips = lists
     .flatMap(list => (Array.isArray(list) ? list : []))
     .map(one => tryParseAddress(text(field(one, 'ip'))));
-  return [{ addresses: ips.filter(address => address !== undefined) }];
+  return ips.filter(address => address !== undefined);
 }
 
 function asFields(value: unknown): Fields {

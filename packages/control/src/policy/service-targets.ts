@@ -125,7 +125,7 @@ class TargetsRunner {
       [...reference.members].flatMap(key => services.get(key) ?? []),
       service => {
         const slices = endpointSlices.by('service', objectKey(service));
-        return slices.flatMap(slice => slice.endpoints).flatMap(endpoint => endpoint.addresses);
+        return slices.flatMap(slice => slice.endpoints).map(endpoint => endpoint.address);
       },
       address => {
         const [own] = endpoints.by('address', address);

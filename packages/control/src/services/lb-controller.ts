@@ -132,7 +132,8 @@ class LbCompiler {
   #readDevices(): void {
     const rows = this.#tables.devices.all().flatMap(({ addresses }) => addresses);
     const own = new Set(rows.map(prefixAddress));
-    for (const address of [...own, ...this.#own]) if (own.has(address) !== this.#own.has(address)) this.#servedChanged.add(address);
+    for (const address of [...own, ...this.#own])
+      if (own.has(address) !== this.#own.has(address)) this.#servedChanged.add(address);
     this.#own = own;
   }
 

@@ -53,17 +53,17 @@ function sliceEndpoints(endpoint: Reader, problems: ParseProblem[]): readonly Sl
   return addresses
     .filter(address => address !== placeholder)
     .map(address => ({
-    address,
-    // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
-    ready: conditions.at('ready').boolean(true),
-    serving: conditions.at('serving').boolean(true),
-    terminating: conditions.at('terminating').boolean(false),
-    nodeName,
-    zone,
-    zoneHints: hints(endpoint.at('hints', 'forZones')),
-    nodeHints: hints(endpoint.at('hints', 'forNodes')),
-    targetPod: isPod ? `${target.at('namespace').text('')}/${target.at('name').text('')}` : '',
-  }));
+      address,
+      // Absent conditions: ready and serving count as true, terminating as false (EndpointConditions, discovery/v1).
+      ready: conditions.at('ready').boolean(true),
+      serving: conditions.at('serving').boolean(true),
+      terminating: conditions.at('terminating').boolean(false),
+      nodeName,
+      zone,
+      zoneHints: hints(endpoint.at('hints', 'forZones')),
+      nodeHints: hints(endpoint.at('hints', 'forNodes')),
+      targetPod: isPod ? `${target.at('namespace').text('')}/${target.at('name').text('')}` : '',
+    }));
 }
 
 function hints(list: Reader): readonly string[] | undefined {
