@@ -21,6 +21,7 @@ struct abi_types {
 	enum ipcache_flags ipcache_flags;
 	enum endpoint_flags endpoint_flags;
 	enum metric_direction metric_direction;
+	enum forwarded_index forwarded_index;
 	enum event_type event_type;
 	enum routing_mode routing_mode;
 	enum config_flags config_flags;

@@ -77,7 +77,7 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_UNSPEC;
 	if (addr_is_local_scope(&p->daddr) || in_cluster(&p->daddr) || (p->flags & PACKET_ICMP_ERROR))
 		return TC_ACT_UNSPEC;
-	if (tracks(CT_INGRESS) && ct_lookup(skb, p, CT_INGRESS, true))
+	if (tracks(CT_INGRESS) && ct_lookup(p, CT_INGRESS, true))
 		return TC_ACT_UNSPEC;
 	device = bpf_map_lookup_elem(&netdevs, &key);
 	if (!device)
@@ -92,7 +92,7 @@ int to_netdev(struct __sk_buff *skb)
 	struct packet p;
 	int ret;
 
-	if (parse(skb, &p) < 0)
+	if (skb->mark == MARK_DONE || parse(skb, &p) < 0)
 		return TC_ACT_UNSPEC;
 	ret = masquerade(skb, &p);
 	if (ret == TC_ACT_UNSPEC)
@@ -146,8 +146,8 @@ static __always_inline int send_to_pod(struct __sk_buff *skb, struct packet *p)
 		return ret;
 	if (ep)
 		return ep->flags & ENDPOINT_HOST ? TC_ACT_OK : to_endpoint(skb, p, ep, false);
-	to = ipcache_lookup(&p->daddr);
-	return goes_by_overlay(to) ? to_overlay(skb, to, identity) : -DROP_UNROUTABLE;
+	to = overlay_towards(&p->daddr);
+	return to ? to_overlay(skb, to, identity) : -DROP_UNROUTABLE;
 }
 
 SEC("tc")

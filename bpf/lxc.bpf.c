@@ -39,7 +39,7 @@ static __always_inline int hairpin(struct __sk_buff *skb, struct packet *p, __u1
 
 	addr_copy(&source, p->family == 4 ? &config.hairpin_ipv4 : &config.hairpin_ipv6);
 	ret = rewrite(skb, p, SOURCE, &source, p->sport);
-	return ret < 0 ? ret : ct_create(skb, p, CT_EGRESS, rev_nat_id, CT_LOOPBACK);
+	return ret < 0 ? ret : ct_create(p, CT_EGRESS, rev_nat_id, CT_LOOPBACK);
 }
 
 /* Of a pod that the frontend's redirect does not apply to: as it is without the redirect. */
@@ -82,8 +82,10 @@ subprogram balance(struct __sk_buff *skb, struct packet *p)
 		return reject(skb, p);
 	itself = addr_equal(&p->saddr, &to->backend_address);
 	ret = rewrite(skb, p, DESTINATION, &to->backend_address, to->backend_port);
-	if (ret >= 0)
-		ret = itself ? hairpin(skb, p, rev_nat_id) : ct_create(skb, p, CT_EGRESS, rev_nat_id, 0);
+	if (ret >= 0 && itself)
+		ret = hairpin(skb, p, rev_nat_id);
+	else if (ret >= 0 && (p->flags & PACKET_RENEWED))
+		ret = ct_create(p, CT_EGRESS, rev_nat_id, 0);
 	return ret < 0 ? ret : BALANCED;
 }
 
@@ -102,23 +104,45 @@ static __always_inline int hairpin_reply(struct __sk_buff *skb, struct packet *p
 	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
 }
 
+/* The entry of the flow that the packet answers, which came in by the node. */
+static __always_inline struct ct_entry *answered_flow(const struct packet *p)
+{
+	if (!(p->flags & PACKET_HAS_PORTS) || !tracks(CT_INGRESS))
+		return NULL;
+	return ct_find(p, CT_INGRESS, true);
+}
+
+/* As whoever began the flow knows it: the frontend is the source, also in errors. */
+static __always_inline int as_the_client_knows(struct __sk_buff *skb, struct packet *p, struct ct_entry *flow)
+{
+	if (p->flags & PACKET_ICMP_ERROR)
+		return reverse_service_error(skb, p, CT_INGRESS);
+	if (!flow)
+		return 0;
+	ct_touch(flow, p, true);
+	skb->mark = MARK_DONE;
+	return restore_frontend(skb, p, flow->rev_nat_id);
+}
+
 /* Past this node's endpoints: services, replies of flows that came from outside, the node itself, the network. */
 static __always_inline int leave(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep)
 {
 	struct endpoint_entry *to;
-	bool found = false;
+	struct ct_entry *flow;
+	bool balanced;
 	int ret = TC_ACT_UNSPEC;
 
 	if (addr_equal(&p->daddr, &config.hairpin_ipv4) || addr_equal(&p->daddr, &config.hairpin_ipv6))
 		return hairpin_reply(skb, p, ep);
-	if (lb_may_apply(p)) {
+	flow = answered_flow(p);
+	if (!flow && lb_may_apply(p)) {
 		ret = balance(skb, p);
 		if (ret != TC_ACT_UNSPEC && ret != BALANCED)
 			return ret;
 	}
-	found = ret == BALANCED;
+	balanced = ret == BALANCED;
 	to = endpoint_lookup(&p->daddr);
-	if (!found && !to && is_unserved(&p->daddr))
+	if (!flow && !balanced && !to && is_unserved(&p->daddr))
 		return -DROP_NO_SERVICE;
 	/* To itself through a service: policy is about others. */
 	ret = to && to->ifindex == skb->ifindex ? 0 : may_pass(skb, p, ep, to);
@@ -126,9 +150,9 @@ static __always_inline int leave(struct __sk_buff *skb, struct packet *p, struct
 		return ret;
 	if (to && !(to->flags & ENDPOINT_HOST))
 		return to_endpoint(skb, p, to, true);
-	if (!found)
-		ret = p->flags & PACKET_ICMP_ERROR ? reverse_service_error(skb, p, CT_INGRESS) : reverse_service(skb, p, CT_INGRESS, &found);
-	if (ret >= 0 && to && !found)
+	if (!balanced)
+		ret = as_the_client_knows(skb, p, flow);
+	if (ret >= 0 && to && !balanced && !flow)
 		ret = reverse_of_host(skb, p);
 	if (ret < 0)
 		return ret;
@@ -147,15 +171,17 @@ static __always_inline int multicast(struct __sk_buff *skb, struct packet *p, co
 
 static __always_inline int check_source(struct __sk_buff *skb, const struct endpoint_entry *ep)
 {
-	__u8 mac[6];
+	const struct ethhdr *eth;
+	struct ethhdr copy;
 
 	if (!ep || ep->ifindex != skb->ifindex)
 		return -DROP_INVALID_SIP;
-	if (bpf_skb_load_bytes(skb, 6, mac, 6) < 0)
+	eth = header_at(skb, 0, &copy, sizeof(copy));
+	if (!eth)
 		return -DROP_INVALID;
 #pragma unroll
 	for (int i = 0; i < 6; i++)
-		if (mac[i] != ep->mac[i])
+		if (eth->h_source[i] != ep->mac[i])
 			return -DROP_INVALID_SMAC;
 	return 0;
 }

@@ -98,6 +98,21 @@ static __always_inline struct lb_service *past_redirect(struct bpf_sock_addr *ct
 	return lb_past_redirect(key, service, &client);
 }
 
+/* A TCP socket has one peer, whatever it has dialled before. */
+static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struct dialled *to, const struct lb_backend *backend, __u16 id)
+{
+	struct lb_dialled *value = ctx->sk ? bpf_sk_storage_get(&lb_dialled, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
+
+	if (!value)
+		return;
+	addr_copy(&value->address, &to->address);
+	addr_copy(&value->backend_address, &backend->address);
+	value->port = to->port;
+	value->backend_port = backend->port;
+	value->rev_nat_id = id;
+}
+
+/* Other sockets may send to many. */
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct dialled *to, const struct lb_backend *backend, __u16 id)
 {
 	struct lb_sock_revnat_key key = {};
@@ -136,7 +151,10 @@ subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
 	backend = choose(ctx, &key, service);
 	if (!backend)
 		return NO_BACKEND;
-	remember(ctx, to, backend, service->rev_nat_id);
+	if (to->proto == IPPROTO_TCP)
+		remember_peer(ctx, to, backend, service->rev_nat_id);
+	else
+		remember(ctx, to, backend, service->rev_nat_id);
 	addr_copy(&to->address, &backend->address);
 	to->port = backend->port;
 	return TRANSLATED;
@@ -212,12 +230,24 @@ static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
 }
 
 /* A frontend that was removed names nobody any more: its id has gone, or belongs to another. */
-static __always_inline bool frontend_exists(const struct lb_sock_revnat *dialled)
+static __always_inline bool frontend_exists(__u16 id, __be16 port)
 {
-	__u16 id = dialled->rev_nat_id;
 	struct lb_revnat *frontend = bpf_map_lookup_elem(&lb_revnat, &id);
 
-	return frontend && frontend->port == dialled->port;
+	return frontend && frontend->port == port;
+}
+
+static __always_inline bool recall_peer(struct bpf_sock_addr *ctx, struct dialled *peer)
+{
+	struct lb_dialled *value = ctx->sk ? bpf_sk_storage_get(&lb_dialled, ctx->sk, NULL, 0) : NULL;
+
+	if (!value || value->backend_port != peer->port || !addr_equal(&peer->address, &value->backend_address))
+		return false;
+	if (!frontend_exists(value->rev_nat_id, value->port))
+		return false;
+	addr_copy(&peer->address, &value->address);
+	peer->port = value->port;
+	return true;
 }
 
 /* What the application dialled, by what the kernel sees; false when this socket dialled no service that still exists. */
@@ -226,6 +256,8 @@ static __always_inline bool recall(struct bpf_sock_addr *ctx, struct dialled *pe
 	struct lb_sock_revnat_key key = {};
 	struct lb_sock_revnat *value;
 
+	if (peer->proto == IPPROTO_TCP)
+		return recall_peer(ctx, peer);
 	key.cookie = bpf_get_socket_cookie(ctx);
 	addr_copy(&key.address, &peer->address);
 	key.port = peer->port;
@@ -233,7 +265,7 @@ static __always_inline bool recall(struct bpf_sock_addr *ctx, struct dialled *pe
 	value = bpf_map_lookup_elem(&lb_sock_revnat, &key);
 	if (!value)
 		return false;
-	if (!frontend_exists(value)) {
+	if (!frontend_exists(value->rev_nat_id, value->port)) {
 		bpf_map_delete_elem(&lb_sock_revnat, &key);
 		return false;
 	}

@@ -40,6 +40,7 @@ const mapTypes: Readonly<Record<number, string>> = {
   11: 'lpm_trie',
   12: 'array_of_maps',
   13: 'hash_of_maps',
+  24: 'sk_storage',
   27: 'ringbuf',
 };
 

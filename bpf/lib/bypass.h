@@ -6,6 +6,7 @@
  * answer is given the frontend back on the way in, before netfilter, which thus sees a flow with the service.
  */
 #include "lb.h"
+#include "policy.h"
 
 /* Second bit of datapath_state.egress_tracked, whose first is any such flow. */
 #define EGRESS_OF_HOST 2
@@ -42,7 +43,7 @@ subprogram balance_host(struct __sk_buff *skb, struct packet *p)
 	if (ret < 0)
 		return ret;
 	host_is_client();
-	return ct_create(skb, p, CT_EGRESS, rev_nat_id, 0);
+	return p->flags & PACKET_RENEWED ? ct_create(p, CT_EGRESS, rev_nat_id, 0) : 0;
 }
 
 /* An answer to what balance_host() has sent; others stay as they are. */

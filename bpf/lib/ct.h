@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /* Conntrack, for the flows that need it alone: what translation or a reply from outside has to remember. */
-#include "rewrite.h"
+#include "packet.h"
 
 static __always_inline void ct_key_of(const struct packet *p, struct ct_key *key, __u8 direction)
 {
@@ -56,7 +56,7 @@ static __always_inline __u32 ct_lifetime(const struct packet *p, __u32 flags)
 }
 
 /* Lifetimes are written at most once a second, so that a busy flow does not fight over its cache line. */
-static __always_inline void ct_touch(struct __sk_buff *skb, struct ct_entry *entry, const struct packet *p, bool reply)
+static __always_inline void ct_touch(struct ct_entry *entry, const struct packet *p, bool reply)
 {
 	__u16 flags = (__u16)closing_flags(p, reply, entry->flags) | (reply ? CT_REPLIED : 0);
 	__u32 expires = now_seconds() + ct_lifetime(p, flags);
@@ -66,33 +66,38 @@ static __always_inline void ct_touch(struct __sk_buff *skb, struct ct_entry *ent
 	if (expires != entry->expires)
 		entry->expires = expires;
 	entry->packets += 1;
-	entry->bytes += skb->len;
+	entry->bytes += p->length;
 }
 
-static __always_inline struct ct_entry *ct_lookup(struct __sk_buff *skb, const struct packet *p, __u8 direction, bool reply)
+static __always_inline struct ct_entry *ct_find(const struct packet *p, __u8 direction, bool reply)
 {
-	struct ct_entry *entry;
 	struct ct_key key;
 
 	if (reply)
 		ct_reply_key_of(p, &key, direction);
 	else
 		ct_key_of(p, &key, direction);
-	entry = bpf_map_lookup_elem(&ct, &key);
+	return bpf_map_lookup_elem(&ct, &key);
+}
+
+static __always_inline struct ct_entry *ct_lookup(const struct packet *p, __u8 direction, bool reply)
+{
+	struct ct_entry *entry = ct_find(p, direction, reply);
+
 	if (entry)
-		ct_touch(skb, entry, p, reply);
+		ct_touch(entry, p, reply);
 	return entry;
 }
 
 /* An entry that is there keeps its counters, and what policy has written into it. */
-static __always_inline int ct_create(struct __sk_buff *skb, const struct packet *p, __u8 direction, __u16 rev_nat_id, __u16 flags)
+static __always_inline int ct_create(const struct packet *p, __u8 direction, __u16 rev_nat_id, __u16 flags)
 {
 	struct ct_entry entry = {
 		.packets = 1,
-		.bytes = skb->len,
+		.bytes = p->length,
 		.rev_nat_id = rev_nat_id,
 		.flags = flags,
-		.ifindex = skb->ifindex,
+		.ifindex = p->ifindex,
 	};
 	struct datapath_state *seen = state();
 	struct ct_entry *existing;
@@ -103,7 +108,7 @@ static __always_inline int ct_create(struct __sk_buff *skb, const struct packet 
 	if (existing) {
 		existing->rev_nat_id = rev_nat_id;
 		existing->flags |= flags;
-		ct_touch(skb, existing, p, false);
+		ct_touch(existing, p, false);
 		return 0;
 	}
 	entry.expires = now_seconds() + ct_lifetime(p, 0);
@@ -121,26 +126,4 @@ static __always_inline bool tracks(__u8 direction)
 	struct datapath_state *seen = state();
 
 	return seen && (direction == CT_EGRESS ? seen->egress_tracked : seen->ingress_tracked);
-}
-
-/* Gives a reply of a translated flow its frontend back as source. True in *found when the flow is tracked at all. */
-static __always_inline int reverse_service(struct __sk_buff *skb, struct packet *p, __u8 direction, bool *found)
-{
-	struct lb_revnat *frontend;
-	struct ct_entry *entry;
-	__u16 id;
-
-	if (!(p->flags & PACKET_HAS_PORTS) || !tracks(direction))
-		return 0;
-	entry = ct_lookup(skb, p, direction, true);
-	if (!entry)
-		return 0;
-	*found = true;
-	id = entry->rev_nat_id;
-	if (!id)
-		return 0;
-	frontend = bpf_map_lookup_elem(&lb_revnat, &id);
-	if (!frontend)
-		return 0;
-	return rewrite(skb, p, SOURCE, &frontend->address, frontend->port);
 }

@@ -1,42 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /* Where a packet goes: to an endpoint of this node, into the overlay, out of a device, or up the stack. */
-#include "nat.h"
+#include "translate.h"
+#include "where.h"
 
-/* On packets that programs send out of a native device on behalf of others, for to_netdev there. */
+/* For to_netdev, on packets that programs send out of a native device: on behalf of others; with nothing left to be done. */
 #define MARK_FORWARDED 0x0c110000
-
-static __always_inline struct endpoint_entry *endpoint_lookup(const struct addr *address)
-{
-	struct endpoint_key key;
-
-	addr_copy(&key.address, address);
-	return bpf_map_lookup_elem(&endpoints, &key);
-}
-
-static __always_inline struct ipcache_entry *ipcache_lookup(const struct addr *address)
-{
-	struct ipcache_key key = { .prefixlen = 128 };
-
-	addr_copy(&key.address, address);
-	return bpf_map_lookup_elem(&ipcache, &key);
-}
-
-/* This node or another one. */
-static __always_inline bool is_node(const struct addr *address)
-{
-	struct node_key key;
-
-	addr_copy(&key.address, address);
-	return bpf_map_lookup_elem(&nodes, &key) != NULL;
-}
-
-static __always_inline bool in_cluster(const struct addr *address)
-{
-	struct ipcache_entry *entry = ipcache_lookup(address);
-
-	return entry && (entry->flags & IPCACHE_IN_CLUSTER);
-}
+#define MARK_DONE 0x0c120000
 
 /* Up the node's own stack, as if it had been sent to the device's own MAC. */
 static __always_inline int to_stack(struct __sk_buff *skb)
@@ -83,12 +53,6 @@ static __always_inline int to_overlay(struct __sk_buff *skb, const struct ipcach
 	return bpf_redirect(config.overlay_ifindex, 0);
 }
 
-static __always_inline bool goes_by_overlay(const struct ipcache_entry *to)
-{
-	return config.routing_mode == ROUTING_VXLAN && to && !addr_is_zero(&to->tunnel_endpoint) &&
-	       !(to->flags & IPCACHE_SKIP_TUNNEL);
-}
-
 static __always_inline void fib_params(struct __sk_buff *skb, const struct packet *p, struct bpf_fib_lookup *fib)
 {
 	__builtin_memset(fib, 0, sizeof(*fib));
@@ -130,7 +94,7 @@ subprogram to_network(struct __sk_buff *skb, struct packet *p)
 	if (ret < 0)
 		return ret;
 	/* What is sent on is not the host's own, even with its address as source. */
-	if (config.flags & CONFIG_HOST_FIREWALL)
+	if ((config.flags & CONFIG_HOST_FIREWALL) && skb->mark != MARK_DONE)
 		skb->mark = MARK_FORWARDED;
 	if (found == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(fib.ifindex, NULL, 0, 0);
@@ -141,10 +105,10 @@ subprogram to_network(struct __sk_buff *skb, struct packet *p)
 /* To whoever has the destination, if it is not of this node. */
 static __always_inline int to_remote(struct __sk_buff *skb, struct packet *p, __u32 identity)
 {
-	struct ipcache_entry *to = ipcache_lookup(&p->daddr);
+	struct ipcache_entry *to = overlay_towards(&p->daddr);
 	int ret;
 
-	if (!goes_by_overlay(to))
+	if (!to)
 		return to_network(skb, p);
 	ret = decrease_ttl(skb, p);
 	if (ret == -DROP_TTL_EXCEEDED)

@@ -83,7 +83,38 @@ static __always_inline int rewrite_quoted(struct __sk_buff *skb, const struct pa
 	return 0;
 }
 
-/* An error about a packet that snat() has sent out: back to the one who really sent it. */
+/* The client knows the frontend, not the backend: in what is quoted, and as the sender when it is the backend itself. */
+static __always_inline int restore_quoted_frontend(struct __sk_buff *skb, struct packet *p, const struct packet *q, __u16 id)
+{
+	struct lb_revnat *frontend = bpf_map_lookup_elem(&lb_revnat, &id);
+	struct addr to;
+	__be16 port;
+	int ret;
+
+	if (!frontend)
+		return 0;
+	addr_copy(&to, &frontend->address);
+	port = frontend->port;
+	ret = rewrite_quoted(skb, p, q, DESTINATION, &to, port);
+	if (ret < 0 || !addr_equal(&p->saddr, &q->daddr))
+		return ret;
+	return rewrite(skb, p, SOURCE, &to, 0);
+}
+
+/* The same for an error that reverse_snat_error() has turned back: one call for both would be too much for the stack. */
+subprogram restore_error_frontend(struct __sk_buff *skb, struct packet *p, __u32 rev_nat_id)
+{
+	struct packet q;
+
+	if (!p)
+		return -DROP_INVALID;
+	return parse_quoted(skb, p, &q) < 0 ? 0 : restore_quoted_frontend(skb, p, &q, (__u16)rev_nat_id);
+}
+
+/*
+ * An error about a packet that we have sent out with another source: back to the one who really sent it. Gives the rev_nat_id of its flow,
+ * 0 without a service, or -DROP_*.
+ */
 subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *found)
 {
 	struct nat_key key = { .direction = NAT_INGRESS };
@@ -91,6 +122,7 @@ subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *fou
 	struct packet q;
 	struct addr to;
 	__be16 port;
+	__u16 id;
 	int ret;
 
 	if (!p || !found)
@@ -108,21 +140,19 @@ subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *fou
 	*found = true;
 	addr_copy(&to, &entry->to_address);
 	port = entry->to_port;
+	id = entry->rev_nat_id;
 	ret = rewrite_quoted(skb, p, &q, SOURCE, &to, port);
-	return ret < 0 ? ret : rewrite(skb, p, DESTINATION, &to, 0);
+	if (ret >= 0)
+		ret = rewrite(skb, p, DESTINATION, &to, 0);
+	return ret < 0 ? ret : id;
 }
 
-/* An error about a packet that a service has translated: the client knows the frontend, not the backend. */
+/* An error about a packet that a service has translated. */
 subprogram reverse_service_error(struct __sk_buff *skb, struct packet *p, __u32 direction)
 {
-	struct lb_revnat *frontend;
 	struct ct_entry *entry;
 	struct ct_key key;
 	struct packet q;
-	struct addr to;
-	__be16 port;
-	__u16 id;
-	int ret;
 
 	if (!p)
 		return -DROP_INVALID;
@@ -132,18 +162,7 @@ subprogram reverse_service_error(struct __sk_buff *skb, struct packet *p, __u32 
 		return 0; /* none of ours, and maybe the host's */
 	ct_key_of(&q, &key, direction);
 	entry = bpf_map_lookup_elem(&ct, &key);
-	if (!entry || !entry->rev_nat_id)
-		return 0;
-	id = entry->rev_nat_id;
-	frontend = bpf_map_lookup_elem(&lb_revnat, &id);
-	if (!frontend)
-		return 0;
-	addr_copy(&to, &frontend->address);
-	port = frontend->port;
-	ret = rewrite_quoted(skb, p, &q, DESTINATION, &to, port);
-	if (ret < 0 || !addr_equal(&p->saddr, &q.daddr))
-		return ret;
-	return rewrite(skb, p, SOURCE, &to, 0);
+	return entry && entry->rev_nat_id ? restore_quoted_frontend(skb, p, &q, entry->rev_nat_id) : 0;
 }
 
 static __always_inline __u16 fold(__s64 sum)

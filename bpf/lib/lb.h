@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
-/* Services at tc: what the socket programs have not translated already, and all that comes from outside. */
-#include "policy.h"
+/* Services of packets, for tc and XDP alike: what the socket programs have not translated already, and all that comes from outside. */
+#include "ct.h"
 #include "service.h"
+#include "where.h"
 
 /* The master of the frontend that the packet dials. `key` stays for its slots. */
 static __always_inline struct lb_service *lb_lookup(const struct packet *p, struct lb_key *key)
@@ -133,40 +134,44 @@ static __always_inline bool keeps_target(const struct packet *p, const struct ct
 }
 
 /* The CT_SERVICE entry of a flow: its lifetime is prolonged as that of the others. */
-static __always_inline struct ct_service_entry *service_flow(const struct packet *p, struct ct_key *key)
+static __always_inline struct ct_service_entry *service_flow(struct packet *p, struct ct_key *key)
 {
 	struct ct_service_entry *entry;
 	__u32 expires;
+	__u16 flags;
 
 	ct_key_of(p, key, CT_SERVICE);
 	entry = bpf_map_lookup_elem(&ct, key);
 	if (!entry)
 		return NULL;
-	entry->flags = (__u16)closing_flags(p, false, entry->flags);
-	expires = now_seconds() + ct_lifetime(p, entry->flags);
-	if (expires != entry->expires)
+	flags = (__u16)closing_flags(p, false, entry->flags);
+	expires = now_seconds() + ct_lifetime(p, flags);
+	if (flags != entry->flags || expires != entry->expires) {
+		entry->flags = flags;
 		entry->expires = expires;
+		p->flags |= PACKET_RENEWED;
+	}
 	return entry;
 }
 
-/* A backend for a flow that has none, remembered. NULL: there is none. */
-static __always_inline struct ct_service_entry *begin_service_flow(struct packet *p, struct ct_key *flow, struct lb_key *key,
-								   struct lb_service *service)
+/* A backend for a flow that has none, remembered. 0: there is none. A frame of its own: the stack is short. */
+subprogram begin_service_flow(struct packet *p, struct ct_key *flow, struct lb_key *key, struct lb_service *service)
 {
 	struct ct_service_entry entry = {};
 	struct lb_backend *backend;
 
+	if (!p || !flow || !key || !service)
+		return 0;
 	entry.rev_nat_id = service->rev_nat_id;
 	entry.backend_id = (__u32)select_backend(p, key, service);
 	backend = backend_of(entry.backend_id);
 	if (!backend)
-		return NULL;
+		return 0;
 	addr_copy(&entry.backend_address, &backend->address);
 	entry.backend_port = backend->port;
 	entry.expires = now_seconds() + ct_lifetime(p, 0);
-	bpf_map_update_elem(&ct, flow, &entry, BPF_ANY);
-	/* Used in its place: a copy would be too much for the stack. */
-	return bpf_map_lookup_elem(&ct, flow);
+	p->flags |= PACKET_RENEWED;
+	return bpf_map_update_elem(&ct, flow, &entry, BPF_ANY) == 0;
 }
 
 /* Where the flow goes: as before, or to a backend chosen now. NULL: there is none. */
@@ -178,7 +183,7 @@ static __always_inline struct ct_service_entry *lb_target(struct packet *p, stru
 	entry = service_flow(p, &flow);
 	if (entry && entry->rev_nat_id == service->rev_nat_id && keeps_target(p, entry, service))
 		return entry;
-	return begin_service_flow(p, &flow, key, service);
+	return begin_service_flow(p, &flow, key, service) ? bpf_map_lookup_elem(&ct, &flow) : NULL;
 }
 
 static __always_inline bool lb_may_apply(const struct packet *p)

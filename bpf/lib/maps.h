@@ -46,6 +46,14 @@ struct {
 	__type(value, struct lb_sock_revnat);
 } lb_sock_revnat SEC(".maps");
 
+/* The same of TCP sockets, which have one peer: kept with the socket, so that it goes with it and never makes room for another's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct lb_dialled);
+} lb_dialled SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -184,6 +192,14 @@ struct {
 	__type(key, struct metrics_key);
 	__type(value, struct metrics_entry);
 } metrics SEC(".maps");
+
+/* Packets that were let through. Dropped ones, and what else is rare, are in metrics. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FORWARDED_SIZE);
+	__type(key, __u32);
+	__type(value, struct metrics_entry);
+} forwarded SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

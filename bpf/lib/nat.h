@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 #pragma once
 /*
- * Source NAT. A translation is two entries of one map: NAT_EGRESS keyed by the packet as it was, NAT_INGRESS keyed by the reply
- * as it will come. The second is made first and only if nobody has it (BPF_NOEXIST), so two flows never share a port towards
- * the same peer; ports are taken from a range that the host's own sockets do not use.
+ * Source NAT, for tc and XDP alike: which port a flow has; rewriting is the caller's. The entry that a reply finds (NAT_INGRESS, keyed by
+ * the reply as it will come) is made first and only if nobody has it (BPF_NOEXIST), so two flows never share a port towards the same
+ * peer; ports are taken from a range that the host's own sockets do not use. The other half, for the flow's own packets: of
+ * masqueraded pods a NAT_EGRESS entry keyed by the packet as it was, of services their CT_SERVICE entry.
  */
 #include "ct.h"
 
@@ -31,12 +32,10 @@ static __always_inline void nat_touch(struct nat_entry *entry, const struct pack
 		entry->expires = expires;
 }
 
-/* Whether the reply's entry that stands in the way of a new one is this very flow's: its packet's own entry went first. */
-static __always_inline bool nat_belongs_to(const struct nat_key *reply, const struct packet *p)
+/* Whether the reply's entry that stands in the way of a new one is this very flow's: its other half went first. */
+static __always_inline bool nat_belongs_to(const struct nat_entry *entry, const struct packet *p, __u32 rev_nat_id)
 {
-	struct nat_entry *entry = bpf_map_lookup_elem(&nat, reply);
-
-	return entry && entry->to_port == p->sport && addr_equal(&p->saddr, &entry->to_address);
+	return entry->rev_nat_id == rev_nat_id && entry->to_port == p->sport && addr_equal(&p->saddr, &entry->to_address);
 }
 
 static __always_inline __u16 nat_port(__u32 seed)
@@ -46,52 +45,60 @@ static __always_inline __u16 nat_port(__u32 seed)
 	return bpf_htons((__u16)(config.snat_port_min + seed % range));
 }
 
-/* Finds a free port towards the peer and records both directions. 0 or -DROP_NAT_NO_MAPPING. */
-subprogram nat_allocate(struct packet *p, const struct addr *source, __u16 *port)
+/* The reply to a packet that leaves as `out`. */
+static __always_inline void nat_reply_key_of(const struct tuple *out, __u8 proto, struct nat_key *key)
 {
-	struct nat_entry entry = {};
-	struct nat_key key = {};
+	__builtin_memset(key, 0, sizeof(*key));
+	addr_copy(&key->saddr, &out->daddr);
+	addr_copy(&key->daddr, &out->saddr);
+	key->sport = out->dport;
+	key->dport = out->sport;
+	key->proto = proto;
+	key->direction = NAT_INGRESS;
+}
+
+static __always_inline void nat_reply_of(const struct packet *p, __u32 rev_nat_id, struct nat_entry *entry)
+{
+	__builtin_memset(entry, 0, sizeof(*entry));
+	addr_copy(&entry->to_address, &p->saddr);
+	entry->to_port = p->sport;
+	entry->rev_nat_id = (__u16)rev_nat_id;
+	entry->created = now_seconds();
+	entry->expires = entry->created + ct_lifetime(p, 0);
+}
+
+/* Finds out->sport, which nobody has from out->saddr to that peer, and keeps it by the entry that replies will find. 0 or -DROP_NAT_NO_MAPPING. */
+subprogram nat_claim(const struct packet *p, struct tuple *out, __u32 rev_nat_id)
+{
+	struct nat_entry entry, *other;
+	struct nat_key key;
 	__u32 seed;
 
-	if (!p || !source || !port)
+	if (!p || !out)
 		return -DROP_INVALID;
 	seed = bpf_ntohs(p->sport);
-	addr_copy(&key.saddr, &p->daddr);
-	addr_copy(&key.daddr, source);
-	key.sport = p->dport;
-	key.proto = p->proto;
-	key.direction = NAT_INGRESS;
-	addr_copy(&entry.to_address, &p->saddr);
-	entry.to_port = p->sport;
-	entry.created = now_seconds();
-	entry.expires = entry.created + ct_lifetime(p, 0);
+	nat_reply_of(p, rev_nat_id, &entry);
+	nat_reply_key_of(out, p->proto, &key);
 	for (int i = 0; i < NAT_TRIES; i++) {
 		key.dport = nat_port(seed);
-		if (!bpf_map_update_elem(&nat, &key, &entry, BPF_NOEXIST) || nat_belongs_to(&key, p)) {
-			*port = key.dport;
-			entry.to_port = key.dport;
-			addr_copy(&entry.to_address, source);
-			nat_key_of(p, &key, NAT_EGRESS);
-			/* On failure the reply's entry stays until it expires: nothing else can have its port meanwhile. */
-			return bpf_map_update_elem(&nat, &key, &entry, BPF_ANY) < 0 ? -DROP_NAT_NO_MAPPING : 0;
-		}
+		out->sport = key.dport;
+		if (!bpf_map_update_elem(&nat, &key, &entry, BPF_NOEXIST))
+			return 0;
+		other = bpf_map_lookup_elem(&nat, &key);
+		if (other && nat_belongs_to(other, p, rev_nat_id))
+			return 0;
 		seed = bpf_get_prandom_u32();
 	}
 	return -DROP_NAT_NO_MAPPING;
 }
 
 /* Keeps the reply's entry as long as the packet's own: both ends of a one-way flow live equally long. False: it is gone. */
-static __always_inline bool nat_keep(const struct packet *p, struct nat_entry *egress)
+static __always_inline bool nat_keep(const struct packet *p, struct nat_entry *egress, const struct tuple *out)
 {
-	struct nat_key reply = {};
 	struct nat_entry *entry;
+	struct nat_key reply;
 
-	addr_copy(&reply.saddr, &p->daddr);
-	addr_copy(&reply.daddr, &egress->to_address);
-	reply.sport = p->dport;
-	reply.dport = egress->to_port;
-	reply.proto = p->proto;
-	reply.direction = NAT_INGRESS;
+	nat_reply_key_of(out, p->proto, &reply);
 	entry = bpf_map_lookup_elem(&nat, &reply);
 	if (!entry)
 		return false;
@@ -100,38 +107,78 @@ static __always_inline bool nat_keep(const struct packet *p, struct nat_entry *e
 	return true;
 }
 
-/* Gives the packet `source` as source address and a port that belongs to this flow alone. */
-subprogram snat(struct __sk_buff *skb, struct packet *p, const struct addr *source)
+/* out->sport, with which the packet leaves: that of its flow, or a new one. 0 or -DROP_NAT_NO_MAPPING. */
+subprogram nat_outgoing(const struct packet *p, struct tuple *out)
 {
-	struct nat_entry *entry;
+	struct nat_entry fresh, *entry;
 	struct nat_key key;
-	__u16 port = 0;
 	int ret;
 
-	if (!p || !source)
+	if (!p || !out)
 		return -DROP_INVALID;
-	if (!(p->flags & PACKET_HAS_PORTS))
-		return -DROP_NAT_UNSUPP_PROTO;
 	nat_key_of(p, &key, NAT_EGRESS);
 	entry = bpf_map_lookup_elem(&nat, &key);
-	if (entry && addr_equal(source, &entry->to_address) && nat_keep(p, entry)) {
-		port = entry->to_port;
-	} else {
-		ret = nat_allocate(p, source, &port);
-		if (ret < 0)
-			return ret;
+	if (entry && addr_equal(&out->saddr, &entry->to_address)) {
+		out->sport = entry->to_port;
+		if (nat_keep(p, entry, out))
+			return 0;
 	}
-	return rewrite(skb, p, SOURCE, source, port);
+	ret = nat_claim(p, out, 0);
+	if (ret < 0)
+		return ret;
+	nat_reply_of(p, 0, &fresh);
+	addr_copy(&fresh.to_address, &out->saddr);
+	fresh.to_port = out->sport;
+	/* On failure the reply's entry stays until it expires: nothing else can have its port meanwhile. */
+	return bpf_map_update_elem(&nat, &key, &fresh, BPF_ANY) < 0 ? -DROP_NAT_NO_MAPPING : 0;
+}
+
+/* The flow's reply entry, made longer; made again with the same port when it was evicted. False: another flow has the port by now. */
+subprogram nat_renew(const struct packet *p, struct ct_service_entry *flow, const struct tuple *out)
+{
+	struct nat_entry fresh, *entry;
+	struct nat_key key;
+
+	if (!p || !flow || !out)
+		return false;
+	nat_reply_key_of(out, p->proto, &key);
+	entry = bpf_map_lookup_elem(&nat, &key);
+	if (!entry) {
+		nat_reply_of(p, flow->rev_nat_id, &fresh);
+		return !bpf_map_update_elem(&nat, &key, &fresh, BPF_NOEXIST);
+	}
+	if (!nat_belongs_to(entry, p, flow->rev_nat_id))
+		return false;
+	nat_touch(entry, p, closing_flags(p, false, entry->flags));
+	flow->flags |= (__u16)(entry->flags & CT_CLOSING);
+	flow->expires = entry->expires;
+	return true;
+}
+
+/* out->sport of a service's flow towards a backend elsewhere, kept in flow->nat_port. 0 or -DROP_NAT_NO_MAPPING. */
+subprogram nat_service(const struct packet *p, struct ct_service_entry *flow, struct tuple *out)
+{
+	int ret;
+
+	if (!p || !flow || !out)
+		return -DROP_INVALID;
+	out->sport = flow->nat_port;
+	if (flow->nat_port && (!(p->flags & PACKET_RENEWED) || nat_renew(p, flow, out)))
+		return 0;
+	ret = nat_claim(p, out, flow->rev_nat_id);
+	if (ret >= 0)
+		flow->nat_port = out->sport;
+	return ret;
 }
 
 /* The peer's RST is the last packet of the flow: nothing else would shorten the life of the entry for the way out. */
-static __always_inline void nat_forget(const struct packet *p, struct nat_key *key, const struct addr *client, __be16 port)
+static __always_inline void nat_forget(const struct packet *p, struct nat_key *key, const struct nat_entry *reply)
 {
 	struct nat_entry *entry;
 
-	addr_copy(&key->saddr, client);
+	addr_copy(&key->saddr, &reply->to_address);
 	addr_copy(&key->daddr, &p->saddr);
-	key->sport = port;
+	key->sport = reply->to_port;
 	key->dport = p->sport;
 	key->direction = NAT_EGRESS;
 	entry = bpf_map_lookup_elem(&nat, key);
@@ -139,27 +186,28 @@ static __always_inline void nat_forget(const struct packet *p, struct nat_key *k
 		nat_touch(entry, p, CT_CLOSING);
 }
 
-/* Undoes snat() on a reply. *found tells whether the packet was one. */
-subprogram reverse_snat(struct __sk_buff *skb, struct packet *p, bool *found)
+/* Only ports of the range are ever given away, so what comes to others need not be looked up. */
+static __always_inline bool nat_may_know(const struct packet *p)
+{
+	__u16 port = bpf_ntohs(p->dport);
+
+	return (p->flags & PACKET_HAS_PORTS) && port >= config.snat_port_min && port <= config.snat_port_max;
+}
+
+/* The entry of the flow that the packet answers, its lifetime prolonged. */
+static __always_inline struct nat_entry *nat_reply(const struct packet *p)
 {
 	struct nat_entry *entry;
 	struct nat_key key;
-	struct addr to;
-	__u16 port;
 
-	if (!p || !found)
-		return -DROP_INVALID;
-	if (!(p->flags & PACKET_HAS_PORTS))
-		return 0;
+	if (!nat_may_know(p))
+		return NULL;
 	nat_key_of(p, &key, NAT_INGRESS);
 	entry = bpf_map_lookup_elem(&nat, &key);
 	if (!entry)
-		return 0;
-	*found = true;
+		return NULL;
 	nat_touch(entry, p, closing_flags(p, true, entry->flags));
-	addr_copy(&to, &entry->to_address);
-	port = entry->to_port;
-	if (p->tcp_flags & TCP_RST)
-		nat_forget(p, &key, &to, port);
-	return rewrite(skb, p, DESTINATION, &to, port);
+	if ((p->tcp_flags & TCP_RST) && !entry->rev_nat_id)
+		nat_forget(p, &key, entry);
+	return entry;
 }

@@ -262,7 +262,7 @@ static __always_inline int judge_reply(struct __sk_buff *skb, struct packet *p, 
 	flow->policy_revision = ret < 0 ? 0 : ep->policy_revision;
 	flow->peer_identity = v->peer_identity;
 	if (ret >= 0)
-		ct_touch(skb, flow, p, true);
+		ct_touch(flow, p, true);
 	return ret;
 }
 
@@ -289,7 +289,7 @@ subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entr
 	ct_key_of(p, &key, in ? CT_INGRESS : CT_EGRESS);
 	entry = bpf_map_lookup_elem(&ct, &key);
 	if (entry && still_allowed(entry, ep, peer)) {
-		ct_touch(skb, entry, p, false);
+		ct_touch(entry, p, false);
 		return 0;
 	}
 	if (!entry || !entry->policy_revision) {
@@ -298,7 +298,7 @@ subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entr
 		ct_reply_key_of(p, &key, in ? CT_EGRESS : CT_INGRESS);
 		flow = bpf_map_lookup_elem(&ct, &key);
 		if (flow && still_allowed(flow, ep, peer)) {
-			ct_touch(skb, flow, p, true);
+			ct_touch(flow, p, true);
 			return 0;
 		}
 		if (flow && flow->policy_revision)
@@ -313,7 +313,7 @@ subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entr
 	entry->peer_identity = peer;
 	entry->policy_revision = ret < 0 ? 0 : ep->policy_revision;
 	if (ret >= 0)
-		ct_touch(skb, entry, p, false);
+		ct_touch(entry, p, false);
 	return ret < 0 ? ret : 0;
 }
 

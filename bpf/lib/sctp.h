@@ -83,6 +83,8 @@ static __always_inline int sctp_rewrite_port(struct __sk_buff *skb, const struct
 	__u32 checksum;
 	int length;
 
+	if (from == to)
+		return 0;
 	if (p->flags & PACKET_FRAGMENT)
 		return -DROP_FRAG_NOSUPPORT;
 	if (bpf_skb_load_bytes(skb, at, &checksum, 4) < 0)
@@ -96,4 +98,11 @@ static __always_inline int sctp_rewrite_port(struct __sk_buff *skb, const struct
 			return -DROP_WRITE_ERROR;
 	}
 	return bpf_skb_store_bytes(skb, p->l4_offset + offset, &to, 2, BPF_F_RECOMPUTE_CSUM) < 0 ? -DROP_WRITE_ERROR : 0;
+}
+
+static __always_inline int sctp_rewrite_ports(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
+{
+	int ret = sctp_rewrite_port(skb, p, 0, p->sport, to->sport);
+
+	return ret < 0 ? ret : sctp_rewrite_port(skb, p, 2, p->dport, to->dport);
 }

@@ -46,7 +46,7 @@ static __always_inline __u32 affinity_backend(const struct lb_service *service, 
 {
 	struct lb_affinity *known = bpf_map_lookup_elem(&lb_affinity, client);
 	struct lb_affinity_match match = {};
-	__u32 now = (__u32)(bpf_ktime_get_ns() / 1000000000ULL);
+	__u32 now = now_seconds();
 
 	if (!known || now - known->last_used >= service->backend_id) /* of the master: the timeout */
 		return 0;
@@ -62,7 +62,7 @@ static __always_inline __u32 affinity_backend(const struct lb_service *service, 
 static __always_inline void affinity_remember(const struct lb_affinity_key *client, __u32 backend_id)
 {
 	struct lb_affinity value = {
-		.last_used = (__u32)(bpf_ktime_get_ns() / 1000000000ULL),
+		.last_used = now_seconds(),
 		.backend_id = backend_id,
 	};
 

@@ -206,6 +206,17 @@ struct lb_sock_revnat {
 	__u16 rev_nat_id;
 };
 
+/* What a TCP socket dialled, and what its packets go to since. */
+struct lb_dialled {
+	struct addr address;
+	struct addr backend_address;
+	__be16 port;
+	__be16 backend_port;
+	__u16 rev_nat_id;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct lb_dialled) == 40, "map ABI");
+
 /* ---- conntrack and NAT ---- */
 
 enum ct_direction { CT_EGRESS = 0, CT_INGRESS = 1, CT_SERVICE = 2 };
@@ -245,7 +256,10 @@ struct ct_entry {
 };
 _Static_assert(sizeof(struct ct_entry) == 40, "map ABI");
 
-/* The same entry with CT_SERVICE: where the flow goes, also when the backend has left the service. Not counted. */
+/*
+ * The same entry with CT_SERVICE: where the flow goes, also when the backend has left the service, and the source that it goes with. Not
+ * counted. Its other half is what a reply finds: CT_INGRESS or CT_EGRESS of the backend's tuple, or with nat_port the NAT_INGRESS entry.
+ */
 struct ct_service_entry {
 	struct addr backend_address;
 	__u32 expires; /* seconds of bpf_ktime_get_ns */
@@ -254,8 +268,8 @@ struct ct_service_entry {
 	__u16 rev_nat_id;
 	__u16 flags; /* enum ct_flags */
 	__be16 backend_port;
-	__u16 pad2;
-	__u32 pad3;
+	__be16 nat_port; /* 0: the backend sees the client */
+	__u32 nat_ifindex; /* the source address is this device's; 0: the node's */
 };
 _Static_assert(sizeof(struct ct_service_entry) == sizeof(struct ct_entry), "map ABI");
 _Static_assert(__builtin_offsetof(struct ct_service_entry, expires) == __builtin_offsetof(struct ct_entry, expires), "map ABI");
@@ -280,7 +294,7 @@ _Static_assert(sizeof(struct nat_key) == 40, "map ABI");
 struct nat_entry {
 	struct addr to_address; /* egress: new source; ingress: new destination */
 	__be16 to_port;
-	__u8 pad[2];
+	__u16 rev_nat_id; /* ingress: the reply's source is this frontend; 0: no service */
 	__u32 expires; /* seconds of bpf_ktime_get_ns */
 	__u32 created;
 	__u32 flags;
@@ -435,6 +449,9 @@ struct metrics_entry {
 	__u64 packets;
 	__u64 bytes;
 };
+
+/* Index of forwarded, which counts what every packet costs: verdict_source * FORWARDED_DIRECTIONS + metric_direction. */
+enum forwarded_index { FORWARDED_DIRECTIONS = 4, FORWARDED_SIZE = 32 };
 
 enum verdict_match { MATCH_NONE = 0, MATCH_PEER = 1, MATCH_CLASS = 2, MATCH_ANY = 3 };
 

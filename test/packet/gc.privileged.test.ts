@@ -59,7 +59,7 @@ suite('garbage collection in the kernel', privileged('bpf'), () => {
     return decodeGcArgs(testRun(program.fd, { context: encodeGcArgs({ alive: 0, deleted: 0 }) }).context);
   };
   const putNat = (key: NatKey, to: string, toPort: number, expires: number): void =>
-    nat().put(key, { toAddress: bytes(to), toPort, expires, created: 0, flags: 0 });
+    nat().put(key, { toAddress: bytes(to), toPort, expires, created: 0, flags: 0, revNatId: 0 });
   const putPair = (sport: number, family: 4 | 6, egress: number, ingress: number): void => {
     const [pod, , node] = addresses[family];
     const pair = natPair(sport, family);

@@ -60,8 +60,8 @@ const bytesCodec = (size: number): Codec<Uint8Array> => ({
 });
 
 function clear(fd: number, spec: { name: string; type: string; key: { size: number }; value: { size: number } }): void {
-  // Counters of each CPU: nothing that a program reads.
-  if (spec.type === 'ringbuf' || spec.type === 'percpu_array') return;
+  // Counters of each CPU, and what belongs to sockets: nothing that a program reads of a packet.
+  if (['ringbuf', 'percpu_array', 'sk_storage'].includes(spec.type)) return;
   const [key, value] = [bytesCodec(spec.key.size), bytesCodec(spec.value.size)];
   const map = new KernelMap(fd, { name: spec.name, type: spec.type, key, value });
   const keys = [...map.keys()];

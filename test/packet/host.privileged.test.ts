@@ -126,7 +126,7 @@ describe('ICMP errors about masqueraded flows', privileged('bpf'), () => {
   for (const { name, node, pod, world } of families) {
     test(`${name}: go to the pod, with its own packet quoted`, () => {
       const sport = 5002;
-      const entry = { expires: 0xffff_ffff, created: 0, flags: 0 };
+      const entry = { expires: 0xffff_ffff, created: 0, flags: 0, revNatId: 0 };
       const key = { proto: 6, direction: 1, saddr: address(world), daddr: address(node), sport: 443, dport: 2345 };
       harness.map(mapSpecs.nat).put(key, { ...entry, toAddress: address(pod), toPort: sport });
       const quoted = ip(node, world, tcp(2345, 443));
@@ -188,6 +188,7 @@ describe('garbage collection', privileged('bpf'), () => {
             toPort: 1,
             expires,
             created: 0,
+            revNatId: 0,
             flags: 0,
           });
         } else {

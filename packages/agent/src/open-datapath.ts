@@ -26,6 +26,7 @@ import {
   netdevProgramOperations,
   nodeClassOperations,
   nodeMapOperations,
+  packetCounters,
   policyClassOperations,
   policyGroupOperations,
   probePolicy,
@@ -277,7 +278,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     runServiceFlow: flow => runServiceFlow(datapath, flow, tables.devices.get(config.directDevice)),
     policyMap: group => maps.policy.read(group),
     policyMaps: () => [...maps.policy.keys()].map(group => [group, maps.policy.read(group) ?? []] as const),
-    metrics: () => maps.metrics.entries(),
+    metrics: () => packetCounters(maps),
     subscribe: listener => datapath.events.subscribe(listener),
     lostEvents: () => datapath.events.lost,
   };

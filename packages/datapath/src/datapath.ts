@@ -96,6 +96,7 @@ function openMaps(pins: PinPaths, { policyMapMax, maglevSize }: Pick<DatapathOpt
       maxEntries: policyMapMax,
     }),
     metrics: new KernelPerCpuMap(open('metrics'), mapSpecs.metrics),
+    forwarded: new KernelPerCpuMap(open('forwarded'), mapSpecs.forwarded),
   };
 }
 
@@ -256,8 +257,10 @@ export class Datapath {
     }
   }
 
+  /** Arrays are always full, and left out. */
   mapUsage(): readonly MapUsage[] {
-    return Object.values(this.maps).map(map => ({
+    const hashes = Object.values(this.maps).filter(map => mapTypes.get(map.name) !== 'percpu_array');
+    return hashes.map(map => ({
       name: map.name,
       type: mapTypes.get(map.name) ?? '',
       size: map.maxEntries,

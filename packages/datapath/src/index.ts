@@ -9,6 +9,7 @@ export * from './lb-maps.ts';
 export * from './lb-operations.ts';
 export * from './lock.ts';
 export * from './operations.ts';
+export * from './packet-counters.ts';
 export * from './paths.ts';
 export * from './policy-probe.ts';
 export * from './probe-frame.ts';

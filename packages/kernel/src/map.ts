@@ -20,6 +20,7 @@ export const mapTypeNumbers: Readonly<Record<string, number>> = {
   lpm_trie: 11,
   array_of_maps: 12,
   hash_of_maps: 13,
+  sk_storage: 24,
   ringbuf: 27,
 };
 

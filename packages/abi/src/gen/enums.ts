@@ -158,6 +158,13 @@ export const MetricDirection = {
 } as const;
 export type MetricDirection = (typeof MetricDirection)[keyof typeof MetricDirection];
 
+/** enum forwarded_index */
+export const ForwardedIndex = {
+  FORWARDED_DIRECTIONS: 4,
+  FORWARDED_SIZE: 32,
+} as const;
+export type ForwardedIndex = (typeof ForwardedIndex)[keyof typeof ForwardedIndex];
+
 /** enum event_type */
 export const EventType = {
   EVENT_DROP: 1,

@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = 'b1315587d791783e';
+export const abiHash = 'f85d4c88befe0944';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -175,6 +175,38 @@ export const lbSockRevnatCodec: Codec<LbSockRevnat> = {
 
 export const encodeLbSockRevnat = (value: LbSockRevnat): Uint8Array => encode(lbSockRevnatCodec, value);
 export const decodeLbSockRevnat = (bytes: Uint8Array): LbSockRevnat => decode(lbSockRevnatCodec, bytes);
+
+/** struct lb_dialled, 40 bytes. */
+export interface LbDialled {
+  readonly address: AddressBytes;
+  readonly backendAddress: AddressBytes;
+  readonly port: number;
+  readonly backendPort: number;
+  readonly revNatId: number;
+}
+
+export const lbDialledCodec: Codec<LbDialled> = {
+  name: 'lb_dialled',
+  size: 40,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 40);
+    setBytes(target, offset + 0, 16, value.address);
+    setBytes(target, offset + 16, 16, value.backendAddress);
+    setBe16(target, offset + 32, value.port);
+    setBe16(target, offset + 34, value.backendPort);
+    setU16(target, offset + 36, value.revNatId);
+  },
+  read: (source, offset) => ({
+    address: getBytes(source, offset + 0, 16),
+    backendAddress: getBytes(source, offset + 16, 16),
+    port: getBe16(source, offset + 32),
+    backendPort: getBe16(source, offset + 34),
+    revNatId: getU16(source, offset + 36),
+  }),
+};
+
+export const encodeLbDialled = (value: LbDialled): Uint8Array => encode(lbDialledCodec, value);
+export const decodeLbDialled = (bytes: Uint8Array): LbDialled => decode(lbDialledCodec, bytes);
 
 /** struct lb_affinity_key, 20 bytes. */
 export interface LbAffinityKey {
@@ -467,6 +499,7 @@ export const decodeNatKey = (bytes: Uint8Array): NatKey => decode(natKeyCodec, b
 export interface NatEntry {
   readonly toAddress: AddressBytes;
   readonly toPort: number;
+  readonly revNatId: number;
   readonly expires: number;
   readonly created: number;
   readonly flags: number;
@@ -479,6 +512,7 @@ export const natEntryCodec: Codec<NatEntry> = {
     target.fill(0, offset, offset + 32);
     setBytes(target, offset + 0, 16, value.toAddress);
     setBe16(target, offset + 16, value.toPort);
+    setU16(target, offset + 18, value.revNatId);
     setU32(target, offset + 20, value.expires);
     setU32(target, offset + 24, value.created);
     setU32(target, offset + 28, value.flags);
@@ -486,6 +520,7 @@ export const natEntryCodec: Codec<NatEntry> = {
   read: (source, offset) => ({
     toAddress: getBytes(source, offset + 0, 16),
     toPort: getBe16(source, offset + 16),
+    revNatId: getU16(source, offset + 18),
     expires: getU32(source, offset + 20),
     created: getU32(source, offset + 24),
     flags: getU32(source, offset + 28),
@@ -1151,6 +1186,8 @@ export interface CtServiceEntry {
   readonly revNatId: number;
   readonly flags: number;
   readonly backendPort: number;
+  readonly natPort: number;
+  readonly natIfindex: number;
 }
 
 export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
@@ -1164,6 +1201,8 @@ export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
     setU16(target, offset + 28, value.revNatId);
     setU16(target, offset + 30, value.flags);
     setBe16(target, offset + 32, value.backendPort);
+    setBe16(target, offset + 34, value.natPort);
+    setU32(target, offset + 36, value.natIfindex);
   },
   read: (source, offset) => ({
     backendAddress: getBytes(source, offset + 0, 16),
@@ -1172,6 +1211,8 @@ export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
     revNatId: getU16(source, offset + 28),
     flags: getU16(source, offset + 30),
     backendPort: getBe16(source, offset + 32),
+    natPort: getBe16(source, offset + 34),
+    natIfindex: getU32(source, offset + 36),
   }),
 };
 
