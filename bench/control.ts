@@ -1,11 +1,12 @@
 /**
- * The control plane against real kernel maps: `node bench/control.ts [--quick]` (root). Services: from nothing to programmed, then single
+ * The control plane against real kernel maps: `node bench/control.ts [--quick] [--only services|policy]` (root; with --only nothing is written). Services: from nothing to programmed, then single
  * changes of an EndpointSlice. Policy: identities × policies compiled, then a new identity and a new policy. Memory after each.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { GroupCheck } from '../packages/control/src/index.ts';
 import {
   type EndpointSliceRow,
   endpointSliceFromK8s,
@@ -17,7 +18,9 @@ import {
 } from '../packages/model/src/index.ts';
 import { ControlWorld } from './lib/control-world.ts';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
+});
 const megabyte = 1024 * 1024;
 
 function rowOf<Row>(parsed: Parsed<Row>): Row {
@@ -95,6 +98,8 @@ interface PolicyResult {
   readonly compileMs: number;
   readonly identityMs: number;
   readonly policyMs: number;
+  /** Every entry in the kernel against what it shall be. */
+  readonly verifyMs: number;
   readonly entries: number;
   readonly rssMb: number;
 }
@@ -131,6 +136,17 @@ const policy = (i: number) =>
     }),
   );
 
+function verified({ tables, policyMaps }: ControlWorld): number {
+  const at = performance.now();
+  for (const row of tables.policyGroups.all()) {
+    const loaded = policyMaps.scan(row.id);
+    if (loaded === undefined) continue;
+    const found = new GroupCheck(row, loaded).step(Number.POSITIVE_INFINITY);
+    if (found !== 'same') throw new Error(`policy map ${row.id} is not as it shall be`);
+  }
+  return performance.now() - at;
+}
+
 /** 100 pods run here; every policy of the cluster is known, every identity too. */
 async function measurePolicy(identities: number, policies: number): Promise<PolicyResult> {
   const world = new ControlWorld(65_536);
@@ -164,7 +180,7 @@ async function measurePolicy(identities: number, policies: number): Promise<Poli
   const failing = tables.policyGroups.all().filter(row => row.status.kind !== 'done');
   if (failing.length > 0)
     throw new Error(`${failing.length} groups are not in the kernel: ${JSON.stringify(failing[0]?.status)}`);
-  const entries = tables.policyGroups.all().reduce((sum, row) => sum + row.entries.length, 0);
+  const entries = tables.policyGroups.all().reduce((sum, row) => sum + row.content.size, 0);
   let at = performance.now();
   insertIdentity(identities);
   await world.settle();
@@ -173,15 +189,16 @@ async function measurePolicy(identities: number, policies: number): Promise<Poli
   world.write(txn => void tables.policies.insert(txn, policy(policies)));
   await world.settle();
   const policyMs = performance.now() - at;
+  const verifyMs = verified(world);
   const rssMb = process.memoryUsage.rss() / megabyte;
   await world.stop();
-  return { identities, policies, compileMs, identityMs, policyMs, entries, rssMb };
+  return { identities, policies, compileMs, identityMs, policyMs, verifyMs, entries, rssMb };
 }
 
 async function main(): Promise<void> {
   const sizes = values.quick ? [10, 1000] : [10, 1000, 10_000, 30_000];
   const services: ServiceResult[] = [];
-  for (const size of sizes) {
+  for (const size of values.only === 'policy' ? [] : sizes) {
     services.push(await measureServices(size, values.quick ? 50 : 300));
     process.stderr.write(`${JSON.stringify(services.at(-1))}\n`);
   }
@@ -194,10 +211,11 @@ async function main(): Promise<void> {
         [10_000, 1000],
       ];
   const policies: PolicyResult[] = [];
-  for (const [identities = 0, count = 0] of grid) {
+  for (const [identities = 0, count = 0] of values.only === 'services' ? [] : grid) {
     policies.push(await measurePolicy(identities, count));
     process.stderr.write(`${JSON.stringify(policies.at(-1))}\n`);
   }
+  if (values.only !== '') return;
   const head = `${new Date().toISOString()}, Linux ${release()}, ${cpus().length} CPUs`;
   const text = `# Control plane
 
@@ -209,9 +227,9 @@ ${services.map(row => `| ${row.services} | ${ms(row.programMs)} ms | ${ms(row.ch
 
 100 pods on the node. A change ends when the kernel holds the new policy map.
 
-| identities | policies | map entries | all from nothing | one more identity | one more policy | RSS |
-| --: | --: | --: | --: | --: | --: | --: |
-${policies.map(row => `| ${row.identities} | ${row.policies} | ${row.entries} | ${ms(row.compileMs)} ms | ${ms(row.identityMs)} ms | ${ms(row.policyMs)} ms | ${row.rssMb.toFixed(0)} MB |`).join('\n')}
+| identities | policies | map entries | all from nothing | one more identity | one more policy | all verified | RSS |
+| --: | --: | --: | --: | --: | --: | --: | --: |
+${policies.map(row => `| ${row.identities} | ${row.policies} | ${row.entries} | ${ms(row.compileMs)} ms | ${ms(row.identityMs)} ms | ${ms(row.policyMs)} ms | ${ms(row.verifyMs)} ms | ${row.rssMb.toFixed(0)} MB |`).join('\n')}
 `;
   const results = join(import.meta.dirname, 'results');
   mkdirSync(results, { recursive: true });

@@ -1,6 +1,6 @@
 /** Tables, controllers and reconcilers of a node over real kernel maps of our own: no device, no traffic, nothing pinned. */
 import { join } from 'node:path';
-import { encodeDatapathConfig, mapSpecs } from '../../packages/abi/src/index.ts';
+import { encodeDatapathConfig, mapSpecs, type PolicyEntry, type PolicyKey } from '../../packages/abi/src/index.ts';
 import { systemClock } from '../../packages/agent/src/clock.ts';
 import { lbWrites, nothingRestored, registerControllers } from '../../packages/control/src/index.ts';
 import { lbOperations, maglevCodec, policyGroupOperations } from '../../packages/datapath/src/index.ts';
@@ -34,6 +34,7 @@ const intent = [
 export class ControlWorld {
   readonly database: Database = createDatabase();
   readonly tables: Tables = defineTables(this.database);
+  readonly policyMaps: KernelMapOfMaps<number, PolicyKey, PolicyEntry>;
   readonly #controllers: ReturnType<typeof registerControllers>;
   readonly #reconcilers: readonly { start(): void; stop(): Promise<void>; settled(): Promise<void> }[];
   readonly #close: () => void;
@@ -60,6 +61,7 @@ export class ControlWorld {
       }),
     };
     const policy = new KernelMapOfMaps(fd('policy'), mapSpecs.policy, mapSpecs.policy.inner);
+    this.policyMaps = policy;
     const whole = {
       ...nodeConfigDefaults,
       nodeName: 'node-1',

@@ -262,7 +262,7 @@ class Agent {
   #verifier({ view }: AgentDatapath): PolicyVerifier {
     const scene = () => sceneFromTables(this.#tables, sceneSettings(this.#options));
     return new PolicyVerifier(
-      { interval: 5000, slice: 512 },
+      { interval: 1000, slice: 4096, pause: 5000 },
       { tables: this.#tables, loaded: view, scene, clock: systemClock, log: this.#log },
     );
   }

@@ -277,6 +277,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     isUnserved: address => isUnserved(datapath, address),
     runServiceFlow: flow => runServiceFlow(datapath, flow, tables.devices.get(config.directDevice)),
     policyMap: group => maps.policy.read(group),
+    scanPolicyMap: group => maps.policy.scan(group),
     policyMaps: () => [...maps.policy.keys()].map(group => [group, maps.policy.read(group) ?? []] as const),
     metrics: () => packetCounters(maps),
     subscribe: listener => datapath.events.subscribe(listener),

@@ -16,15 +16,17 @@ import type {
 } from '@ciliate/abi';
 import { PolicyDirection, PolicyFlags } from '@ciliate/abi';
 import type { BpfMap, MapOfMaps } from '@ciliate/kernel';
-import type {
-  EndpointMapRow,
-  IpcacheRow,
-  LbSkipRow,
-  NetdevRow,
-  NodeClassRow,
-  NodeMapRow,
-  PolicyClassRow,
-  PolicyGroupRow,
+import {
+  changeOfPart,
+  type EndpointMapRow,
+  type IpcacheRow,
+  type LbSkipRow,
+  type NetdevRow,
+  type NodeClassRow,
+  type NodeMapRow,
+  type PolicyClassRow,
+  type PolicyGroupRow,
+  type PolicyMapEntry,
 } from '@ciliate/model';
 import type { Operations } from '@ciliate/tables';
 
@@ -53,25 +55,47 @@ function mapOperations<Row extends { readonly key: K; readonly value: V }, K, V>
 }
 
 /** Judged in both directions, and everything allowed: what a group holds whose endpoints no policy selects any more. */
-const freeEntries: PolicyGroupRow['entries'] = [PolicyDirection.POLICY_INGRESS, PolicyDirection.POLICY_EGRESS].map(
+const freeEntries: readonly PolicyMapEntry[] = [PolicyDirection.POLICY_INGRESS, PolicyDirection.POLICY_EGRESS].map(
   direction => [
     { prefixlen: 40, identity: 0, direction, proto: 0, dport: 0 },
     { ruleId: 0, proxyPort: 0, flags: PolicyFlags.POLICY_DEFAULT, packets: 0n, bytes: 0n },
   ],
 );
 
-/** Policy maps by group. A group without policy has no map, unless endpoints may still be judged by the one that it had. */
+/** As the kernel's map of a group is, since this process wrote it. */
+type Held = Pick<PolicyGroupRow, 'content' | 'rules'> & { readonly judged: boolean };
+
+/** Entries that are changed in place at most: beyond it a new map is faster. */
+const patchLimit = 256;
+
+/**
+ * Policy maps by group. A group without policy has no map, unless endpoints may still be judged by the one that it had. Other rules are a new
+ * map in the place of the old one. Where the rules are the same, and identities have come or gone, the map is changed in place: what it says
+ * of one identity does not depend on others, and changeOfPart keeps each step of one whole.
+ */
 export function policyGroupOperations(map: MapOfMaps<number, PolicyKey, PolicyEntry>): Operations<PolicyGroupRow> {
-  const held = new Set(map.keys());
+  /** Undefined: there is one, and what is in it is not known. */
+  const held = new Map<number, Held | undefined>([...map.keys()].map(id => [id, undefined]));
+  const isJudged = (row: PolicyGroupRow) => row.ingress || row.egress;
   const content = (row: PolicyGroupRow) => ({
     key: row.id,
-    entries: row.ingress || row.egress ? row.entries : freeEntries,
+    entries: isJudged(row) ? [...row.content.entries()] : freeEntries,
   });
-  const needsMap = (row: PolicyGroupRow) => row.ingress || row.egress || held.has(row.id);
+  const patched = (row: PolicyGroupRow): boolean => {
+    const before = held.get(row.id);
+    if (before === undefined || !before.judged || !isJudged(row) || before.rules !== row.rules) return false;
+    const ids = row.content.changedSince(before.content);
+    const changes = ids.map(id => changeOfPart(before.content.part(id), row.content.part(id)));
+    const puts = changes.flatMap(change => change.puts);
+    const removes = changes.flatMap(change => change.removes);
+    if (puts.length + removes.length > patchLimit) return false;
+    held.set(row.id, undefined);
+    return changes.every(change => map.patch(row.id, change.puts, change.removes));
+  };
   const updateBatch = (rows: readonly PolicyGroupRow[]): readonly (Error | undefined)[] => {
-    const wanted = rows.filter(needsMap);
-    map.replaceAll(wanted.map(content));
-    for (const row of wanted) held.add(row.id);
+    const wanted = rows.filter(row => isJudged(row) || held.has(row.id));
+    map.replaceAll(wanted.filter(row => !patched(row)).map(content));
+    for (const row of wanted) held.set(row.id, { content: row.content, rules: row.rules, judged: isJudged(row) });
     return rows.map(() => undefined);
   };
   return {

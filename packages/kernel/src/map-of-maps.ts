@@ -30,8 +30,15 @@ export interface MapOfMaps<O, K, V> {
   replace(key: O, entries: readonly (readonly [K, V])[]): void;
   /** Many at once; a failure leaves each either as it was or as wanted. */
   replaceAll(contents: readonly InnerContent<O, K, V>[]): void;
+  /**
+   * In the inner map that is in use, one at a time and in this order: first `puts`, then `removes`. False when there is none. A failure leaves
+   * it half done.
+   */
+  patch(key: O, puts: readonly (readonly [K, V])[], removes: readonly K[]): boolean;
   /** Undefined: nothing is there. */
   read(key: O): readonly (readonly [K, V])[] | undefined;
+  /** Entry by entry; undefined: nothing is there. To be read to its end, or closed with return(). */
+  scan(key: O): IterableIterator<readonly [K, V]> | undefined;
   /** False when there was nothing. */
   remove(key: O): boolean;
   keys(): IterableIterator<O>;
@@ -39,6 +46,8 @@ export interface MapOfMaps<O, K, V> {
   close(): void;
 }
 
+/** BPF_F_NO_PREALLOC */
+const noPrealloc = 1;
 const optsSize = 48;
 /** Offset of map_flags in struct bpf_map_create_opts of libbpf 1.1. */
 const optsFlags = 28;
@@ -89,13 +98,10 @@ export class KernelMapOfMaps<O, K, V> implements MapOfMaps<O, K, V> {
 
   #fill(entries: readonly (readonly [K, V])[]): number {
     if (entries.length > this.innerMaxEntries) throw mapFull(this.name, this.innerMaxEntries);
-    // Arrays must have the size of their template; others take what they need.
-    const size = this.#inner.type === 'array' ? this.#inner.maxEntries : Math.max(1, entries.length);
-    const fd = createMap(this.#inner, size);
+    const fd = createMap(this.#inner, this.#sizeFor(entries.length));
     try {
       const map = new KernelMap(fd, this.#inner);
-      if (this.#inner.type === 'lpm_trie') for (const [key, value] of entries) map.put(key, value);
-      else map.putBatch(entries);
+      map.putBatch(entries);
     } catch (error) {
       c.close(fd);
       throw error;
@@ -103,21 +109,42 @@ export class KernelMapOfMaps<O, K, V> implements MapOfMaps<O, K, V> {
     return fd;
   }
 
-  read(key: O): readonly (readonly [K, V])[] | undefined {
-    const id = this.#outer.lookup(key);
-    if (id === undefined) return undefined;
-    const fd = bpf.mapById(id);
-    if (fd < 0) {
-      // Replaced since the lookup.
-      if (errnoName(errno()) === 'ENOENT') return this.read(key);
-      throw syscallError(`open the inner map of ${this.name}`, errno(), { map: this.name });
-    }
-    const map = new KernelMap(fd, this.#inner);
+  /** Arrays have the size of their template. What takes memory by its entries alone may grow; others get what they need. */
+  #sizeFor(entries: number): number {
+    const grows = (this.#inner.flags & noPrealloc) !== 0;
+    return this.#inner.type === 'array' || grows ? this.#inner.maxEntries : Math.max(1, entries);
+  }
+
+  patch(key: O, puts: readonly (readonly [K, V])[], removes: readonly K[]): boolean {
+    const map = this.#open(key);
+    if (map === undefined) return false;
     try {
-      return [...map.entries()];
+      for (const [k, value] of puts) map.put(k, value);
+      for (const k of removes) map.remove(k);
+      return true;
     } finally {
       map.close();
     }
+  }
+
+  read(key: O): readonly (readonly [K, V])[] | undefined {
+    const entries = this.scan(key);
+    return entries === undefined ? undefined : [...entries];
+  }
+
+  scan(key: O): IterableIterator<readonly [K, V]> | undefined {
+    const map = this.#open(key);
+    return map === undefined ? undefined : closing(map);
+  }
+
+  #open(key: O): KernelMap<K, V> | undefined {
+    const id = this.#outer.lookup(key);
+    if (id === undefined) return undefined;
+    const fd = bpf.mapById(id);
+    if (fd >= 0) return new KernelMap(fd, this.#inner);
+    // Replaced since the lookup.
+    if (errnoName(errno()) === 'ENOENT') return this.#open(key);
+    throw syscallError(`open the inner map of ${this.name}`, errno(), { map: this.name });
   }
 
   remove(key: O): boolean {
@@ -137,13 +164,21 @@ export class KernelMapOfMaps<O, K, V> implements MapOfMaps<O, K, V> {
   }
 }
 
+function* closing<K, V>(map: KernelMap<K, V>): IterableIterator<readonly [K, V]> {
+  try {
+    yield* map.entries();
+  } finally {
+    map.close();
+  }
+}
+
 /** Without a kernel, as strict. */
 export class FakeMapOfMaps<O, K, V> implements MapOfMaps<O, K, V> {
   readonly name: string;
   readonly maxEntries: number;
   readonly innerMaxEntries: number;
   readonly #outer: BpfMap<O, number>;
-  readonly #inner = new Map<number, readonly (readonly [K, V])[]>();
+  readonly #inner = new Map<number, (readonly [K, V])[]>();
   readonly #codecs: { readonly key: Codec<K>; readonly value: Codec<V> };
   #next = 1;
 
@@ -173,9 +208,33 @@ export class FakeMapOfMaps<O, K, V> implements MapOfMaps<O, K, V> {
     for (const { key, entries } of contents) this.replace(key, entries);
   }
 
+  patch(key: O, puts: readonly (readonly [K, V])[], removes: readonly K[]): boolean {
+    const inner = this.#inner.get(this.#outer.lookup(key) ?? 0);
+    if (inner === undefined) return false;
+    const indexOf = (wanted: K) => inner.findIndex(([k]) => this.#bytes(k) === this.#bytes(wanted));
+    for (const [k, v] of puts) {
+      const at = indexOf(k);
+      const entry = [copy(this.#codecs.key, k), copy(this.#codecs.value, v)] as const;
+      if (at < 0 && inner.length >= this.innerMaxEntries) throw mapFull(this.name, this.innerMaxEntries);
+      inner.splice(at < 0 ? inner.length : at, at < 0 ? 0 : 1, entry);
+    }
+    for (const k of removes) if (indexOf(k) >= 0) inner.splice(indexOf(k), 1);
+    return true;
+  }
+
+  #bytes(key: K): string {
+    const bytes = new Uint8Array(this.#codecs.key.size);
+    this.#codecs.key.write(key, bytes, 0);
+    return String.fromCharCode(...bytes);
+  }
+
   read(key: O): readonly (readonly [K, V])[] | undefined {
     const number = this.#outer.lookup(key);
     return number === undefined ? undefined : this.#inner.get(number);
+  }
+
+  scan(key: O): IterableIterator<readonly [K, V]> | undefined {
+    return this.read(key)?.[Symbol.iterator]();
   }
 
   remove(key: O): boolean {

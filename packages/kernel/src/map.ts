@@ -7,6 +7,8 @@ import type { BpfMap, Codec, PerCpuMap } from './types.ts';
 const BPF_ANY = 0;
 const BPF_NOEXIST = 1;
 const batchSize = 4096;
+/** How kernels say that a type of map has no batches. */
+const unsupported: readonly string[] = ['ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'errno 524'];
 
 /** Kernel numbers of map types (enum bpf_map_type) by our names. */
 export const mapTypeNumbers: Readonly<Record<string, number>> = {
@@ -90,7 +92,8 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
   readonly fd: number;
   readonly #key: Uint8Array;
   readonly #value: Uint8Array;
-  #batch: boolean;
+  /** Undefined: not tried yet. Tries have batches in newer kernels alone. */
+  #batch: boolean | undefined;
 
   /** Takes the descriptor over: close() closes it. Throws MAP_ABI_MISMATCH. */
   constructor(fd: number, spec: MapDescription<K, V>) {
@@ -103,7 +106,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
     this.maxEntries = mapInfo(fd).maxEntries;
     this.#key = new Uint8Array(spec.key.size);
     this.#value = new Uint8Array(spec.value.size);
-    this.#batch = spec.type !== 'lpm_trie';
+    this.#batch = spec.type === 'lpm_trie' ? undefined : true;
   }
 
   lookup(key: K): V | undefined {
@@ -148,7 +151,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
   }
 
   *entries(): IterableIterator<[K, V]> {
-    if (this.#batch) {
+    if (this.#hasBatches()) {
       yield* this.#entriesByBatch();
       return;
     }
@@ -156,6 +159,17 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
       const value = this.lookup(key);
       if (value !== undefined) yield [key, value];
     }
+  }
+
+  #hasBatches(): boolean {
+    this.#batch ??= this.#tryBatch();
+    return this.#batch;
+  }
+
+  #tryBatch(): boolean {
+    const token = new Uint8Array(Math.max(4, this.key.size));
+    const failed = bpf.lookupBatch(this.fd, null, token, this.#key, this.#value, [1], null) !== 0;
+    return !failed || !unsupported.includes(errnoName(errno()));
   }
 
   *#entriesByBatch(): IterableIterator<[K, V]> {
@@ -196,7 +210,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
 
   count(): number {
     let count = 0;
-    if (this.#batch) for (const batch of this.#batches()) count += batch.count;
+    if (this.#hasBatches()) for (const batch of this.#batches()) count += batch.count;
     else for (const _key of this.keys()) count += 1;
     return count;
   }
@@ -216,7 +230,7 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
     const count: [number] = [entries.length];
     if (bpf.updateBatch(this.fd, keys, values, count, null) === 0) return;
     const code = errno();
-    if (['ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'errno 524'].includes(errnoName(code))) {
+    if (unsupported.includes(errnoName(code))) {
       for (const [key, value] of entries) this.put(key, value);
       return;
     }

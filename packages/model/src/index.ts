@@ -21,6 +21,7 @@ export * from './policy/desired-rows.ts';
 export * from './policy/entities.ts';
 export * from './policy/label-terms.ts';
 export * from './policy/network-policy.ts';
+export * from './policy/policy-content.ts';
 export * from './policy/ports.ts';
 export * from './policy/rows.ts';
 export * from './policy/rule-reference.ts';

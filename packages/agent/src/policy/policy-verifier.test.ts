@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
 import { sceneFromTables, type TableScene } from '@ciliate/control';
-import { allLabels, defineTables, type PolicyGroupRow } from '@ciliate/model';
+import { allLabels, defineTables, PolicyContent, type PolicyGroupRow } from '@ciliate/model';
 import { createDatabase, done, FakeClock, pending } from '@ciliate/tables';
 import type { Log } from '../log.ts';
 import { PolicyVerifier } from './policy-verifier.ts';
@@ -37,8 +37,9 @@ function setup(groups: number) {
         ingress: true,
         egress: false,
         revision: 1,
+        rules: 1,
       };
-      const row: PolicyGroupRow = { ...about, entries: wanted, status: done(clock.now()) };
+      const row: PolicyGroupRow = { ...about, content: PolicyContent.ofEntries(wanted), status: done(clock.now()) };
       tables.policyGroups.insert(txn, row);
       maps.set(id, wanted);
     }
@@ -52,10 +53,14 @@ function setup(groups: number) {
     child: () => log,
   };
   const verifier = new PolicyVerifier(
-    { interval: 1000, slice: 4 },
+    { interval: 1000, slice: 4, pause: 1000 },
     {
       tables,
-      loaded: { policyMap: group => maps.get(group), endpoints: () => [] },
+      loaded: {
+        policyMap: group => maps.get(group),
+        scanPolicyMap: group => maps.get(group)?.[Symbol.iterator](),
+        endpoints: () => [],
+      },
       scene: () => sceneFromTables(tables, settings),
       clock,
       log,
@@ -90,10 +95,10 @@ test('a tick looks at a slice', async () => {
   const { clock, verifier } = setup(5);
   verifier.start();
   await pass(clock, 1);
-  assert.equal(verifier.health().checked, 2);
+  assert.ok(verifier.health().checked < 3);
   assert.equal(verifier.health().lastRound, undefined);
-  await pass(clock, 2);
-  assert.equal(verifier.health().checked, 6);
+  await pass(clock, 5);
+  assert.ok(verifier.health().checked >= 6);
   assert.notEqual(verifier.health().lastRound, undefined);
   verifier.stop();
 });
@@ -105,7 +110,7 @@ test('what is still to be applied is not compared', async () => {
   db.write(txn => {
     tables.policyGroups.insert(txn, {
       ...row,
-      entries: [],
+      content: PolicyContent.empty,
       status: pending(0),
     });
   });
@@ -121,4 +126,32 @@ test('verifyAll compares at once', () => {
   assert.deepEqual(verifier.verifyAll(), { maps: 2, endpoints: 0, differences: [] });
   maps.delete(1);
   assert.equal(verifier.verifyAll().differences.length, 2);
+});
+
+test('a large map is read over several ticks, and anew when it changes meanwhile', async () => {
+  const { clock, maps, verifier, tables, db, errors } = setup(1);
+  const many = Array.from({ length: 20 }, (_, i) => entry(300 + i, 1));
+  const row = tables.policyGroups.get('1');
+  assert.ok(row !== undefined);
+  const change = (entries: readonly Entry[]) =>
+    db.write(txn => {
+      const content = PolicyContent.ofEntries(entries);
+      tables.policyGroups.insert(txn, { ...row, content, status: done(clock.now()) });
+    });
+  change(many);
+  maps.set(1, many);
+  verifier.start();
+  await pass(clock, 3);
+  assert.equal(verifier.health().checked, 0, 'half of it');
+  change(many.slice(1));
+  maps.set(1, many.slice(1));
+  await pass(clock, 20);
+  assert.deepEqual([verifier.health().differences, errors], [[], []]);
+  maps.set(1, [...many.slice(1, 19), entry(319, 7)]);
+  await pass(clock, 20);
+  assert.deepEqual(
+    verifier.health().differences.map(({ key, what }) => [key, what]),
+    [['319/0/0/0/40', 'different']],
+  );
+  verifier.stop();
 });

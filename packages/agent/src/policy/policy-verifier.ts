@@ -2,6 +2,7 @@
 import type { EndpointEntry, EndpointKey, PolicyEntry, PolicyKey } from '@ciliate/abi';
 import {
   compareTexts,
+  GroupCheck,
   groupOf,
   type PolicyDifference,
   type PolicyScene,
@@ -17,6 +18,8 @@ import type { Log } from '../log.ts';
 /** What is loaded. */
 export interface LoadedPolicy {
   readonly policyMap: (group: number) => readonly (readonly [PolicyKey, PolicyEntry])[] | undefined;
+  /** As policyMap, entry by entry. */
+  readonly scanPolicyMap: (group: number) => IterableIterator<readonly [PolicyKey, PolicyEntry]> | undefined;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
 }
 
@@ -40,25 +43,31 @@ export interface VerifierModules {
 
 export class PolicyVerifier implements Service {
   readonly name = 'policy-verifier';
-  readonly #options: { readonly interval: number; readonly slice: number };
+  readonly #options: { readonly interval: number; readonly slice: number; readonly pause: number };
   readonly #modules: VerifierModules;
   /** By group, or 'endpoints'. */
   readonly #found = new Map<string, readonly PolicyDifference[]>();
   /** Seen once: what is just being written is no alarm. */
   readonly #suspects = new Map<string, string>();
   #waiting: string[] = [];
+  #check: GroupCheck | undefined;
   #checked = 0;
   #lastRound: number | undefined;
   #cancel: (() => void) | undefined;
 
-  /** `interval` in ms; `slice`: entries a tick; a map is compared as a whole. */
-  constructor(options: { readonly interval: number; readonly slice: number }, modules: VerifierModules) {
+  /** A tick each `interval` ms looks at `slice` entries; ms between rounds. */
+  constructor(
+    options: { readonly interval: number; readonly slice: number; readonly pause: number },
+    modules: VerifierModules,
+  ) {
     this.#options = options;
     this.#modules = modules;
   }
 
   start(): void {
-    this.#cancel = this.#modules.clock.after(this.#options.interval, () => {
+    const { interval, pause } = this.#options;
+    const isBetween = this.#waiting.length === 0 && this.#check === undefined;
+    this.#cancel = this.#modules.clock.after(isBetween ? pause : interval, () => {
       this.#tick();
       this.start();
     });
@@ -66,6 +75,8 @@ export class PolicyVerifier implements Service {
 
   stop(): void {
     this.#cancel?.();
+    this.#check?.close();
+    this.#check = undefined;
   }
 
   health(): VerifyHealth {
@@ -90,21 +101,46 @@ export class PolicyVerifier implements Service {
   }
 
   #tick(): void {
-    if (this.#waiting.length === 0) {
+    if (this.#waiting.length === 0 && this.#check === undefined) {
       this.#waiting = [...this.#modules.tables.policyGroups.all().map(row => String(row.id)), 'endpoints'];
     }
     for (let left = this.#options.slice; left > 0; ) {
-      const key = this.#waiting.shift();
-      if (key === undefined) break;
-      this.#look(key);
-      left -= Math.max(1, this.#modules.tables.policyGroups.get(key)?.entries.length ?? 1);
+      const read = this.#goOn(left) ?? this.#begin();
+      if (read === undefined) break;
+      left -= read;
     }
-    if (this.#waiting.length === 0) this.#endRound();
+    if (this.#waiting.length === 0 && this.#check === undefined) this.#endRound();
   }
 
-  #look(key: string): void {
+  /** The next group or the endpoints; entries read. Undefined: the round is over. */
+  #begin(): number | undefined {
+    const key = this.#waiting.shift();
+    if (key === undefined) return undefined;
+    const row = this.#modules.tables.policyGroups.get(key);
+    const isJudging = row !== undefined && isApplied(row) && (row.ingress || row.egress);
+    const loaded = isJudging ? this.#modules.loaded.scanPolicyMap(row.id) : undefined;
+    if (row !== undefined && loaded !== undefined) this.#check = new GroupCheck(row, loaded);
+    else this.#tell(key, key === 'endpoints' ? this.#endpoints() : this.#group(key));
+    return 1;
+  }
+
+  /** Some more of the map that is being read; entries read. Undefined: there is none. */
+  #goOn(entries: number): number | undefined {
+    const check = this.#check;
+    if (check === undefined) return undefined;
+    const key = String(check.row.id);
+    const isMoved = this.#modules.tables.policyGroups.get(key) !== check.row;
+    const found = isMoved ? undefined : check.step(entries);
+    if (found === undefined && !isMoved) return entries;
+    check.close();
+    this.#check = undefined;
+    // One that has changed meanwhile has its turn again in the next round.
+    if (found !== undefined) this.#tell(key, found === 'same' ? [] : this.#group(key));
+    return Math.min(entries, check.row.content.size);
+  }
+
+  #tell(key: string, differences: readonly PolicyDifference[]): void {
     this.#checked += 1;
-    const differences = key === 'endpoints' ? this.#endpoints() : this.#group(key);
     const text = JSON.stringify(differences);
     const isAlarm = differences.length > 0 && this.#suspects.get(key) === text;
     if (differences.length === 0) {

@@ -156,7 +156,7 @@ function policyFamilies({ tables, verifier }: AgentContext): readonly Family[] {
       { value: verified.checked },
     ]),
     gauge('ciliate_policy_map_entries_max', 'Entries of the largest policy map', [
-      { value: groups.reduce((most, row) => Math.max(most, row.entries.length), 0) },
+      { value: groups.reduce((most, row) => Math.max(most, row.content.size), 0) },
     ]),
   ];
 }

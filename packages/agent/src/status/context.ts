@@ -52,6 +52,7 @@ export interface DatapathView {
   readonly ipcache: () => Iterable<readonly [IpcacheKey, IpcacheEntry]>;
   readonly endpoints: () => Iterable<readonly [EndpointKey, EndpointEntry]>;
   readonly policyMap: (group: number) => readonly (readonly [PolicyKey, PolicyEntry])[] | undefined;
+  readonly scanPolicyMap: (group: number) => IterableIterator<readonly [PolicyKey, PolicyEntry]> | undefined;
   /** What the maps say about who has an address. */
   readonly loadedPeer: (address: Address) => ReturnType<typeof loadedPeer>;
   /** The first packet of a flow through the loaded program; undefined: it is not from a pod of this node. */

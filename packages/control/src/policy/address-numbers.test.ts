@@ -75,7 +75,11 @@ function setup(config: Partial<NodeConfig> = {}, blocks: BlockRestore = nothingR
   const ofPrefix = (prefix: string) => tables.policyClassRows.get(prefix)?.value.identity;
   /** What the pod's map says to a packet for somebody. */
   const egress = (identity: number, classIdentity = 0): boolean => {
-    const entries = tables.policyGroups.all().find(row => row.identity === 300)?.entries ?? [];
+    const entries =
+      tables.policyGroups
+        .all()
+        .find(row => row.identity === 300)
+        ?.content.entries() ?? [];
     return new PolicyLookup(entries).ask({ direction: 1, identity, classIdentity, protocol: 6, port: 80 }).allowed;
   };
   return { clock, db, tables, settle, load, apply, remove, outside, ofNode, ofPrefix, egress };

@@ -45,7 +45,7 @@ function setup() {
   };
   /** undefined: the group is not judged. */
   const audited = (): boolean | undefined => {
-    const entries = tables.policyGroups.all().flatMap(row => row.entries);
+    const entries = tables.policyGroups.all().flatMap(row => [...row.content.entries()]);
     const byDefault = entries.find(
       ([{ direction }, { flags }]) => direction === 0 && (flags & PolicyFlags.POLICY_DEFAULT) !== 0,
     );

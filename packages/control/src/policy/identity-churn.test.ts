@@ -52,8 +52,13 @@ function setup() {
   });
   const group = () => tables.policyGroups.all().find(row => row.identity === 300);
   const letsIn = (identity: number): boolean =>
-    new PolicyLookup(group()?.entries ?? []).ask({ direction: 0, identity, classIdentity: 0, protocol: 6, port: 80 })
-      .allowed;
+    new PolicyLookup(group()?.content.entries() ?? []).ask({
+      direction: 0,
+      identity,
+      classIdentity: 0,
+      protocol: 6,
+      port: 80,
+    }).allowed;
   const stop = () => {
     for (const controller of controllers) controller.stop();
   };
@@ -139,7 +144,7 @@ test('a port name means nothing at an identity whose pods that call it so have a
     ...{ podIPs: [], hostNetwork: false, phase: 'Running', namedPorts: web, ready: true, hostPorts: [] },
   };
   const mayCall = (identity: number): boolean =>
-    new PolicyLookup(groupOf('5')?.entries ?? []).ask({
+    new PolicyLookup(groupOf('5')?.content.entries() ?? []).ask({
       ...{ direction: 1, identity, classIdentity: 0, protocol: 6, port: 8080 },
     }).allowed;
   const look = async (change: (txn: WriteTxn) => void): Promise<readonly boolean[]> => {

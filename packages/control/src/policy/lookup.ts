@@ -1,7 +1,6 @@
 /** Policy maps as the kernel asks them (bpf/lib/policy.h): the same answer from the same entries. */
 import { type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
-
-export type PolicyMapEntry = readonly [key: PolicyKey, value: PolicyEntry];
+import { isDenyEntry, type PolicyMapEntry } from '@ciliate/model';
 
 export interface PolicyAnswer {
   readonly allowed: boolean;
@@ -37,8 +36,7 @@ export class PolicyLookup {
     const ofClass = question.classIdentity === 0 ? undefined : this.#longest(question, question.classIdentity);
     const any = this.#longest(question, 0);
     const found = [own, ofClass, any].filter(entry => entry !== undefined);
-    const decides =
-      found.find(entry => isDeny(entry)) ?? found.find(entry => (entry.flags & POLICY_DEFAULT) === 0) ?? any;
+    const decides = found.find(isDenyEntry) ?? found.find(entry => (entry.flags & POLICY_DEFAULT) === 0) ?? any;
     if (decides === undefined) return { allowed: false, ruleId: 0, isDefault: true, audit: false };
     return {
       allowed: (decides.flags & POLICY_DENY) === 0,
@@ -58,11 +56,6 @@ export class PolicyLookup {
     }
     return this.#entries.get(policyKeyText({ prefixlen: 40, identity, direction, proto: 0, dport: 0 }));
   }
-}
-
-/** One that is only tried out is none: it stands where something is allowed, and says that it would deny it. */
-export function isDeny(entry: PolicyEntry): boolean {
-  return (entry.flags & (POLICY_DENY | POLICY_DEFAULT | POLICY_AUDIT)) === POLICY_DENY;
 }
 
 export function policyKeyText({ prefixlen, identity, direction, proto, dport }: PolicyKey): string {

@@ -188,7 +188,7 @@ class World {
   /** As the kernel asks. */
   ask(party: Party): (direction: 'ingress' | 'egress', peer: Party, flow: Flow) => boolean {
     const compiled = this.compiler.compile(String(identityOf(party)), 0);
-    const lookup = new PolicyLookup(compiled.entries);
+    const lookup = new PolicyLookup(compiled.content.entries());
     return (direction, peer, flow) => {
       if (!compiled[direction]) return true;
       const block = outside.includes(peer) ? this.blockOf('cidr', peer.cidr) : undefined;
@@ -204,9 +204,9 @@ class World {
 
   /** Entries of a group with rules in words: their numbers depend on what was there before. */
   entries(party: Party): readonly string[] {
-    const { entries, ...rest } = this.compiler.compile(String(identityOf(party)), 0);
+    const { content, rules: _own, ...rest } = this.compiler.compile(String(identityOf(party)), 0);
     const rules = this.compiler.rules();
-    const lines = entries.map(([key, value]) => {
+    const lines = [...content.entries()].map(([key, value]) => {
       const reference = rules.get(value.ruleId);
       assert.ok(reference !== undefined, `rule ${value.ruleId} of ${policyKeyText(key)} is not known`);
       return `${this.#blockText(key.identity)} ${policyKeyText({ ...key, identity: 0 })} ${value.flags} ${ruleReferenceKey(reference)}`;

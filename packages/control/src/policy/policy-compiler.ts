@@ -5,19 +5,15 @@ import {
   type CidrGroupRow,
   type IdentityRow,
   type Peer,
+  PolicyContent,
+  type PolicyMapEntry,
   type PolicyRow,
   type RuleReference,
   ruleReferenceKey,
 } from '@ciliate/model';
 import { IdAllocator } from '../id-allocator.ts';
-import {
-  type AppliedRule,
-  appliedRules,
-  type CompiledGroup,
-  compileGroup,
-  type EnforcementMode,
-  type PolicySubject,
-} from './compile-group.ts';
+import { type AppliedRule, appliedRules, type EnforcementMode, type PolicySubject, partsOf } from './compile-group.ts';
+import { GroupCompiler } from './group-compiler.ts';
 import { blockIdentity, classIdentity, noPeerContext, type PeerContext, type PeerIdentity } from './peers.ts';
 import { peerKey, SelectorCache } from './selector-cache.ts';
 
@@ -30,11 +26,29 @@ export interface PolicyCompilerOptions {
   readonly cidrMatchesNodes: boolean;
 }
 
+/** What a group's map shall hold. */
+export interface CompiledContent {
+  readonly content: PolicyContent;
+  readonly ingress: boolean;
+  readonly egress: boolean;
+  readonly usesClasses: boolean;
+  /**
+   * Another number for other rules. Under one number contents differ by who is selected alone: what an identity's entries are does not
+   * depend on other identities, so each step of such a change is a whole policy.
+   */
+  readonly rules: number;
+}
+
 interface Group {
   readonly subject: PolicySubject;
   readonly applied: Map<string, readonly AppliedRule[]>;
   selections: Set<string>;
   ruleIds: readonly number[];
+  /** Undefined: the rules are others now. */
+  compiler: GroupCompiler | undefined;
+  compiled: CompiledContent;
+  /** Identities whose entries may be others now. */
+  readonly touched: Set<number>;
 }
 
 export class PolicyCompiler {
@@ -75,6 +89,7 @@ export class PolicyCompiler {
       const applied = policy === undefined ? [] : appliedRules([policy], group.subject);
       if (applied.length > 0) group.applied.set(key, applied);
       else if (!group.applied.delete(key) && hadNone === (this.#policies.size === 0)) continue;
+      group.compiler = undefined;
       this.#dirty.add(name);
     }
   }
@@ -90,7 +105,7 @@ export class PolicyCompiler {
   }
 
   removeIdentity(id: number): void {
-    this.#touch(this.#selectors.remove(id));
+    this.#touch(this.#selectors.remove(id), id);
   }
 
   setBlock(block: AddressBlockRow): void {
@@ -121,20 +136,29 @@ export class PolicyCompiler {
 
   #setContext(context: PeerContext, kind: Peer['kind']): void {
     this.#context = context;
-    this.#touch(this.#selectors.setContext(context, [kind]));
+    for (const [key, ids] of this.#selectors.setContext(context, [kind])) for (const id of ids) this.#touch([key], id);
   }
 
   #put(identity: PeerIdentity): void {
-    this.#touch(this.#selectors.put(identity));
+    this.#touch(this.#selectors.put(identity), identity.id);
   }
 
-  #touch(keys: readonly string[]): void {
-    for (const key of keys) for (const group of this.#usersOf.get(key) ?? []) this.#dirty.add(group);
+  #touch(keys: readonly string[], id: number): void {
+    for (const key of keys) {
+      for (const name of this.#usersOf.get(key) ?? []) {
+        this.#groups.get(name)?.touched.add(id);
+        this.#dirty.add(name);
+      }
+    }
   }
 
   addGroup(name: string, subject: PolicySubject): void {
     if (this.#groups.has(name)) return;
-    const group: Group = { subject, applied: new Map(), selections: new Set(), ruleIds: [] };
+    const group: Group = {
+      ...{ subject, applied: new Map(), selections: new Set(), ruleIds: [], touched: new Set() },
+      compiler: undefined,
+      compiled: nothing,
+    };
     for (const [key, policy] of this.#policies) {
       const applied = appliedRules([policy], subject);
       if (applied.length > 0) group.applied.set(key, applied);
@@ -151,33 +175,61 @@ export class PolicyCompiler {
     this.#keepRules(group, []);
   }
 
-  /** The group's map as it shall be now. `now` in milliseconds since 1970. */
-  compile(name: string, now: number): CompiledGroup {
+  /** The group's map as it shall be now: what has changed since it was last asked, anew. `now` in milliseconds since 1970. */
+  compile(name: string, now: number): CompiledContent {
     const group = this.#groups.get(name);
     if (group === undefined) return nothing;
-    const selections = new Set<string>();
+    const { compiler, touched } = group;
+    if (compiler === undefined) group.compiled = this.#anew(name, group, now);
+    else if (touched.size > 0) {
+      const parts = [...touched].map(id => [id, this.#part(compiler, group, id)] as const);
+      group.compiled = { ...group.compiled, content: group.compiled.content.with(parts) };
+    }
+    touched.clear();
+    return group.compiled;
+  }
+
+  #anew(name: string, group: Group, now: number): CompiledContent {
     const ruleIds: number[] = [];
-    const compiled = compileGroup(group.subject, this.#ordered(group), {
+    const { allowLocalHost, cidrMatchesNodes } = this.#options;
+    const compiler = new GroupCompiler(group.subject, this.#ordered(group), {
       // Without any policy nobody is isolated, not even who has no identity yet.
       mode: this.#policies.size === 0 && this.#options.mode === 'default' ? 'never' : this.#options.mode,
-      allowLocalHost: this.#options.allowLocalHost,
-      cidrMatchesNodes: this.#options.cidrMatchesNodes,
-      now,
-      select: peer => {
-        const key = this.#keyOf(peer);
-        selections.add(key);
-        return this.#selectors.select(key, peer);
-      },
+      ...{ allowLocalHost, cidrMatchesNodes, now },
+      keyOf: peer => this.#keyOf(peer),
       ruleId: reference => {
         const id = this.#ruleId(reference);
         ruleIds.push(id);
         return id;
       },
     });
-    this.#use(name, group, selections);
+    const content = PolicyContent.of(partsOf(compiler, (key, peer) => this.#selectors.select(key, peer)));
+    this.#use(name, group, new Set([...compiler.peers()].map(([key]) => key)));
     this.#keepRules(group, ruleIds);
-    return compiled;
+    group.compiler = compiler;
+    this.#generation += 1;
+    const { ingress, egress, usesClasses } = compiler;
+    return { content, ingress, egress, usesClasses, rules: this.#generation };
   }
+
+  #part(compiler: GroupCompiler, { selections }: Group, id: number): readonly PolicyMapEntry[] {
+    const namedPorts = this.#selectors.identity(id)?.namedPorts ?? noPorts;
+    const keys = [...this.#selectors.selectedBy(id)].filter(key => selections.has(key));
+    return compiler.part({ id, namedPorts }, keys);
+  }
+
+  #generation = 0;
+
+  /** Rules that begin or cease (undefined) to be named, since it was asked the time before the last: what was said once may not have been kept. */
+  takeRuleChanges(): readonly (readonly [id: number, reference: RuleReference | undefined])[] {
+    const ids = new Set([...this.#changedBefore, ...this.#changedRules]);
+    this.#changedBefore = this.#changedRules;
+    this.#changedRules = new Set();
+    return [...ids].map(id => [id, this.#references.get(id)?.reference] as const);
+  }
+
+  #changedRules = new Set<number>();
+  #changedBefore: ReadonlySet<number> = new Set();
 
   /** Rules that entries name, by id. */
   rules(): ReadonlyMap<number, RuleReference> {
@@ -200,7 +252,10 @@ export class PolicyCompiler {
   #ruleId(reference: RuleReference): number {
     const id = this.#rules.acquire(ruleReferenceKey(reference)) ?? 0;
     const held = this.#references.get(id);
-    if (held === undefined) this.#references.set(id, { reference, users: 0 });
+    if (held === undefined) {
+      this.#references.set(id, { reference, users: 0 });
+      this.#changedRules.add(id);
+    }
     return id;
   }
 
@@ -216,6 +271,7 @@ export class PolicyCompiler {
     held.users += by;
     if (held.users > 0) return;
     this.#references.delete(id);
+    this.#changedRules.add(id);
     this.#rules.release(ruleReferenceKey(held.reference));
   }
 
@@ -242,4 +298,7 @@ function samePorts(a: PeerIdentity['namedPorts'], b: PeerIdentity['namedPorts'])
 }
 
 const noPorts: PeerIdentity['namedPorts'] = new Map();
-const nothing: CompiledGroup = { entries: [], ingress: false, egress: false, usesClasses: false };
+const nothing: CompiledContent = {
+  content: PolicyContent.empty,
+  ...{ ingress: false, egress: false, usesClasses: false, rules: 0 },
+};

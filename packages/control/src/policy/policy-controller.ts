@@ -1,4 +1,5 @@
 /** policies × identities × who runs here → policyGroups, endpointPolicies, policyRules. */
+import { PolicyFlags } from '@ciliate/abi';
 import {
   type AddressBlockRow,
   type AddressClassRow,
@@ -12,10 +13,10 @@ import {
   type NamespaceRow,
   type NodeRow,
   type PodRow,
+  PolicyContent,
   type PolicyGroupRow,
   type PolicyRow,
   type RemoteEndpointRow,
-  ruleReferenceKey,
   type ServiceTargetsRow,
   type Tables,
 } from '@ciliate/model';
@@ -24,17 +25,15 @@ import {
   Controller,
   type ControllerModules,
   pending,
-  type RWTable,
   refused,
+  upsert,
   type WriteTxn,
 } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
 import { apiServerAddresses, isApiServerSlice } from '../network/api-servers.ts';
 import { AuditedPolicies } from './audited-policies.ts';
-import type { CompiledGroup } from './compile-group.ts';
-import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
 import { namedPortEntries } from './named-addresses.ts';
-import { PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
+import { type CompiledContent, PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
 import { PolicyPeers } from './policy-peers.ts';
 import { linger } from './restore-policy.ts';
 import { peerKey } from './selector-cache.ts';
@@ -323,35 +322,32 @@ class PolicyRunner {
     const before = policyGroups.peek(txn, String(group.id));
     if (before !== undefined && before.status.kind !== 'error' && sameMap(before, compiled)) return;
     const { maxEntries } = this.#options;
-    if (compiled.entries.length > maxEntries) {
+    const { size } = compiled.content;
+    if (size > maxEntries) {
       const why =
-        `the policy of identity ${group.identity} needs ${compiled.entries.length} entries and its map has ${maxEntries}` +
+        `the policy of identity ${group.identity} needs ${size} entries and its map has ${maxEntries}` +
         `: raise --bpf-policy-map-max, or keep ${splittingLabel(this.#tables.identities.all())} out of identities with --labels`;
       // What is in force stays so; the row says what is wanted.
+      const content = PolicyContent.empty;
       policyGroups.insert(txn, {
-        ...(before ?? this.#row(group, { ...compiled, entries: [] }, now)),
+        ...(before ?? this.#row(group, { ...compiled, content }, undefined, now)),
         status: refused(now, why),
       });
       return;
     }
-    policyGroups.insert(txn, this.#row(group, compiled, now));
+    policyGroups.insert(txn, this.#row(group, compiled, before, now));
   }
 
-  #row(group: GroupState, compiled: CompiledGroup, now: number): PolicyGroupRow {
-    this.#revision += 1;
-    const { id, identity, host } = group;
-    const { entries, ingress, egress, usesClasses } = compiled;
-    return {
-      id,
-      identity,
-      host,
-      entries,
-      ingress,
-      egress,
-      usesClasses,
-      revision: this.#revision,
-      status: pending(now),
-    };
+  #row(
+    { id, identity, host }: GroupState,
+    compiled: CompiledContent,
+    before: PolicyGroupRow | undefined,
+    now: number,
+  ): PolicyGroupRow {
+    // Flows that were allowed are judged again under another revision: where nothing but allows of newcomers is added none has to be.
+    if (before === undefined || !onlyLetsIn(before, compiled)) this.#revision += 1;
+    const revision = before !== undefined && onlyLetsIn(before, compiled) ? before.revision : this.#revision;
+    return { id, identity, host, ...compiled, revision, status: pending(now) };
   }
 
   #dropEmpty(now: number, txn: WriteTxn): void {
@@ -366,18 +362,11 @@ class PolicyRunner {
 
   #writeRules(txn: WriteTxn): void {
     const { policyRules } = this.#tables;
-    const rules = this.#compiler.rules();
-    for (const [id, reference] of rules) {
-      const before = policyRules.peek(txn, String(id));
-      const same = before !== undefined && ruleReferenceKey(before.reference) === ruleReferenceKey(reference);
-      if (!same) policyRules.insert(txn, { id, reference });
+    for (const [id, reference] of this.#compiler.takeRuleChanges()) {
+      if (reference === undefined) policyRules.delete(txn, String(id));
+      else upsert(policyRules, txn, { id, reference });
     }
-    for (const row of policyRules.all()) if (!rules.has(row.id)) deleteRow(policyRules, txn, String(row.id));
   }
-}
-
-function deleteRow<Row>(table: RWTable<Row>, txn: WriteTxn, key: string): void {
-  table.delete(txn, key);
 }
 
 const portMap = (ports: PodRow['namedPorts']): ReadonlyMap<string, readonly number[]> =>
@@ -391,22 +380,19 @@ function union(maps: readonly ReadonlyMap<string, readonly number[]>[]): Readonl
   return all;
 }
 
-function sameMap(row: PolicyGroupRow, compiled: CompiledGroup): boolean {
-  return (
-    row.ingress === compiled.ingress &&
-    row.egress === compiled.egress &&
-    row.usesClasses === compiled.usesClasses &&
-    row.entries.length === compiled.entries.length &&
-    row.entries.every((entry, i) => sameEntry(entry, compiled.entries[i]))
-  );
+function sameMap(row: PolicyGroupRow, compiled: CompiledContent): boolean {
+  return sameJudging(row, compiled) && row.content.equals(compiled.content);
 }
 
-function sameEntry([key, value]: PolicyMapEntry, other: PolicyMapEntry | undefined): boolean {
-  return (
-    other !== undefined &&
-    value.ruleId === other[1].ruleId &&
-    value.flags === other[1].flags &&
-    value.proxyPort === other[1].proxyPort &&
-    policyKeyText(key) === policyKeyText(other[0])
-  );
+function sameJudging(row: PolicyGroupRow, { ingress, egress, usesClasses }: CompiledContent): boolean {
+  return row.ingress === ingress && row.egress === egress && row.usesClasses === usesClasses;
+}
+
+/** Identities that had no entries get some that allow, and nothing else is new. */
+function onlyLetsIn(row: PolicyGroupRow, compiled: CompiledContent): boolean {
+  if (row.status.kind === 'error' || row.rules !== compiled.rules || !sameJudging(row, compiled)) return false;
+  return compiled.content.changedSince(row.content).every(id => {
+    const allows = compiled.content.part(id).every(([, { flags }]) => (flags & PolicyFlags.POLICY_DENY) === 0);
+    return allows && row.content.part(id).length === 0;
+  });
 }

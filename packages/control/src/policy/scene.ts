@@ -9,6 +9,7 @@ import {
   labelsKey,
   type Peer,
   type PolicyDirectionName,
+  type PolicyMapEntry,
   type PolicyRow,
   type ReservedIdentity,
   type RuleReference,
@@ -17,7 +18,7 @@ import {
 } from '@ciliate/model';
 import type { PeerNode } from './address-asks.ts';
 import { appliedRules, type CompiledGroup, compileGroup, type EnforcementMode } from './compile-group.ts';
-import { PolicyLookup, type PolicyMapEntry } from './lookup.ts';
+import { PolicyLookup } from './lookup.ts';
 import { type PeerContext, type PeerIdentity, selectsPeer } from './peers.ts';
 import { SceneBlocks } from './scene-blocks.ts';
 

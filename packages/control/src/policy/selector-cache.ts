@@ -62,6 +62,11 @@ export class SelectorCache {
     return this.#selections.size;
   }
 
+  /** Keys of the selections that the identity is in. */
+  selectedBy(id: number): Iterable<string> {
+    return this.#selectedBy.get(id) ?? [];
+  }
+
   identity(id: number): PeerIdentity | undefined {
     return this.#identities.get(id);
   }
@@ -107,14 +112,18 @@ export class SelectorCache {
     return touched;
   }
 
-  /** Groups of blocks or services have changed: what rests on them is selected anew. */
-  setContext(context: PeerContext, kinds: readonly Peer['kind'][]): readonly string[] {
+  /** Groups of blocks or services have changed: what rests on them is selected anew. Keys, and the identities that came or went. */
+  setContext(
+    context: PeerContext,
+    kinds: readonly Peer['kind'][],
+  ): readonly (readonly [key: string, ids: readonly number[]])[] {
     this.#context = context;
     const touched = [...this.#selections].filter(([, { peer }]) => kinds.includes(peer.kind));
     return touched.flatMap(([key, { peer, ids }]) => {
       this.#drop(key);
       const now = this.#add(key, peer).ids;
-      return now.size === ids.size && [...now].every(id => ids.has(id)) ? [] : [key];
+      const moved = [...[...now].filter(id => !ids.has(id)), ...[...ids].filter(id => !now.has(id))];
+      return moved.length === 0 ? [] : [[key, moved] as const];
     });
   }
 

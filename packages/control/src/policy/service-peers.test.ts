@@ -83,7 +83,11 @@ function setup(spec: object) {
     },
   };
   const allowed = (identity: number): boolean => {
-    const entries = tables.policyGroups.all().find(row => row.identity === 300)?.entries ?? [];
+    const entries =
+      tables.policyGroups
+        .all()
+        .find(row => row.identity === 300)
+        ?.content.entries() ?? [];
     return new PolicyLookup(entries).ask({ direction: 1, identity, classIdentity: 0, protocol: 6, port: 80 }).allowed;
   };
   const numberOf = (prefix: string) => tables.addressBlocks.get(`cidr ${prefix}`)?.id ?? 0;

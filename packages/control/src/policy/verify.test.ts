@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { EndpointFlags, PolicyFlags } from '@ciliate/abi';
-import { addressBytes, type EndpointMapRow, type PolicyGroupRow, parseAddress } from '@ciliate/model';
+import {
+  addressBytes,
+  type EndpointMapRow,
+  PolicyContent,
+  type PolicyGroupRow,
+  type PolicyMapEntry,
+  parseAddress,
+} from '@ciliate/model';
 import { pending } from '@ciliate/tables';
-import type { PolicyMapEntry } from './lookup.ts';
 import { verifyEndpoint, verifyGroup } from './verify.ts';
 
 function entry(identity: number, ruleId: number, flags = 0): PolicyMapEntry {
@@ -13,7 +19,7 @@ function entry(identity: number, ruleId: number, flags = 0): PolicyMapEntry {
 
 function group(entries: readonly PolicyMapEntry[], ingress = true): PolicyGroupRow {
   const about = { id: 7, identity: 300, host: false, revision: 1, usesClasses: false, egress: false };
-  return { ...about, ingress, entries, status: pending(0) };
+  return { ...about, ingress, rules: 1, content: PolicyContent.ofEntries(entries), status: pending(0) };
 }
 
 const { POLICY_DENY, POLICY_DEFAULT } = PolicyFlags;
@@ -29,8 +35,8 @@ describe('verifyGroup', () => {
     const loaded = [entry(300, 3), entry(301, 1)];
     const found = verifyGroup(group(wanted), loaded).map(({ what, key, wanted: w, found: f }) => [what, key, w, f]);
     assert.deepEqual(found, [
-      ['different', '300/0/0/0/40', 'rule 1', 'rule 3'],
       ['missing', '0/0/0/0/40', 'rule 2 deny default', ''],
+      ['different', '300/0/0/0/40', 'rule 1', 'rule 3'],
       ['extra', '301/0/0/0/40', '', 'rule 1'],
     ]);
   });

@@ -1,8 +1,8 @@
 /** What the kernel's policy maps hold, against what the compiler says that they shall. */
 import type { EndpointEntry } from '@ciliate/abi';
 import { EndpointFlags, PolicyFlags } from '@ciliate/abi';
-import type { EndpointMapRow, PolicyGroupRow } from '@ciliate/model';
-import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
+import { type EndpointMapRow, type PolicyGroupRow, type PolicyMapEntry, sameMapEntry } from '@ciliate/model';
+import { policyKeyText } from './lookup.ts';
 
 export interface PolicyDifference {
   /** 'policy map 7', 'endpoint 10.244.1.5' */
@@ -33,7 +33,48 @@ export function verifyGroup(
       found: valueText(entry),
     }));
   }
-  return compareTexts(where, texts(row.entries), found);
+  return compareTexts(where, texts(row.content.entries()), found);
+}
+
+/** Whether a group's map is as it shall be, some entries at a time and without a word: verifyGroup says what differs. */
+export class GroupCheck {
+  readonly row: PolicyGroupRow;
+  readonly #loaded: Iterator<PolicyMapEntry>;
+  #identity = -1;
+  #part: readonly PolicyMapEntry[] = [];
+  #same = 0;
+
+  /** Of a group that judges. `loaded` is closed at the end, or by close(). */
+  constructor(row: PolicyGroupRow, loaded: Iterator<PolicyMapEntry>) {
+    this.row = row;
+    this.#loaded = loaded;
+  }
+
+  /** Reads at most so many entries. Undefined: there are more. */
+  step(entries: number): 'same' | 'different' | undefined {
+    for (let left = entries; left > 0; left -= 1) {
+      const next = this.#loaded.next();
+      if (next.done === true) return this.#same === this.row.content.size ? 'same' : 'different';
+      if (!this.#isWanted(next.value)) {
+        this.close();
+        return 'different';
+      }
+      this.#same += 1;
+    }
+    return undefined;
+  }
+
+  close(): void {
+    this.#loaded.return?.();
+  }
+
+  #isWanted(entry: PolicyMapEntry): boolean {
+    const { identity } = entry[0];
+    // A map gives what is about one identity together.
+    if (identity !== this.#identity) this.#part = this.row.content.part(identity);
+    this.#identity = identity;
+    return this.#part.some(own => sameMapEntry(own, entry));
+  }
 }
 
 function texts(entries: Iterable<PolicyMapEntry>): ReadonlyMap<string, string> {

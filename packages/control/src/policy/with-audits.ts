@@ -1,20 +1,21 @@
 /** Deny rules that are only tried out (annotation ciliate.io/audit): they report, and never open what would be closed without them. */
 import { PolicyFlags, type PolicyKey } from '@ciliate/abi';
-import { type PolicyMapEntry, policyKeyText } from './lookup.ts';
+import type { PolicyMapEntry } from '@ciliate/model';
+import { policyKeyText } from './lookup.ts';
 
 /**
- * Entries of a direction with those of its audited deny rules. Where everything else is denied (`isDenied`) such an entry stands only in
- * the place of what an allow rule of the same identity, or of everybody, lets through; elsewhere as it is. A flow that another identity's
- * entry allows (a block of addresses) passes without report.
+ * Entries about one identity with those of audited deny rules about it. Where everything else is denied (`isDenied`) such an entry stands
+ * only in the place of what an allow rule about the identity, or about everybody (`allowed`), lets through; elsewhere as it is. A flow that
+ * another identity's entry allows (a block of addresses) passes without report.
  */
 export function withAudits(
   enforced: readonly PolicyMapEntry[],
   audits: readonly PolicyMapEntry[],
-  isDenied: boolean,
+  { isDenied, allowed }: { readonly isDenied: boolean; readonly allowed: readonly PolicyMapEntry[] },
 ): readonly PolicyMapEntry[] {
   if (audits.length === 0) return enforced;
   const found = new Map(enforced.map(entry => [policyKeyText(entry[0]), entry]));
-  const allows = enforced.filter(([, value]) => (value.flags & PolicyFlags.POLICY_DENY) === 0);
+  const allows = [...enforced.filter(([, value]) => (value.flags & PolicyFlags.POLICY_DENY) === 0), ...allowed];
   for (const [key, value] of audits) {
     const places = isDenied
       ? allows.flatMap(([allow]) => common(key, allow) ?? [])

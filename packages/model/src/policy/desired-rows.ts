@@ -1,9 +1,10 @@
 /** Rows between policies and the kernel's policy maps. */
-import type { EndpointKey, IpcacheKey, PolicyClass, PolicyEntry, PolicyKey } from '@ciliate/abi';
+import type { EndpointKey, IpcacheKey, PolicyClass } from '@ciliate/abi';
 import type { Reconcilable } from '@ciliate/tables';
 import type { Address, Prefix } from '../address.ts';
 import type { Labels } from '../labels.ts';
 import type { LabelTerms } from './label-terms.ts';
+import type { PolicyContent } from './policy-content.ts';
 import type { RuleReference } from './rule-reference.ts';
 
 /**
@@ -82,11 +83,13 @@ export interface PolicyGroupRow extends Reconcilable {
   readonly id: number;
   readonly identity: number;
   readonly host: boolean;
-  readonly entries: readonly (readonly [PolicyKey, PolicyEntry])[];
+  readonly content: PolicyContent;
   /** Directions that are judged at all. */
   readonly ingress: boolean;
   readonly egress: boolean;
   readonly usesClasses: boolean;
+  /** Other rules, another number: contents under one number differ by single identities, each for itself. */
+  readonly rules: number;
   /** Of the whole node, growing: flows allowed under another one are judged again. */
   readonly revision: number;
 }
