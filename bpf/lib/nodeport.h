@@ -103,6 +103,8 @@ static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, 
 		return -DROP_NO_SERVICE;
 	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, service->rev_nat_id, service->flags))
 		return -DROP_NOT_IN_SOURCE_RANGE;
+	if (service->flags & LB_SVC_DELEGATED)
+		p->flags |= PACKET_DELEGATED;
 	*flow = lb_target(p, &key, service);
 	return *flow ? TC_ACT_OK : reject(skb, p);
 }
@@ -148,7 +150,7 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 {
 	struct ct_service_entry *flow = NULL;
 	struct endpoint_entry *ep;
-	bool found = false;
+	bool found = false, proxied;
 	int ret = undo_nat(skb, p, &found);
 
 	if (ret >= 0 && !found && lb_may_apply(p))
@@ -156,7 +158,8 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 	if (ret != TC_ACT_OK)
 		return ret;
 	ep = endpoint_lookup(flow ? &flow->backend_address : &p->daddr);
-	if (flow)
+	proxied = ep && (p->flags & PACKET_DELEGATED);
+	if (flow && !proxied)
 		ret = ep ? to_local_backend(skb, p, flow) : to_remote_backend(skb, p, flow);
 	if (ret < 0)
 		return ret;
@@ -169,6 +172,8 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 	ret = may_enter(skb, p, ep, identity);
 	if (ret < 0)
 		return ret;
+	if (proxied)
+		return to_stack(skb);
 	if ((ep->flags & ENDPOINT_HOST) && flow)
 		host_is_backend();
 	if (ep->flags & ENDPOINT_HOST) {

@@ -10,6 +10,7 @@ enum packet_flags {
 	PACKET_HAS_PORTS = 8,  /* sport and dport are meaningful (ICMP echo: the identifier) */
 	PACKET_CSUM_ZERO = 16, /* UDP over IPv4 without checksum */
 	PACKET_RENEWED = 32,   /* its CT_SERVICE entry is new or lives longer by it: the entry's other half must follow */
+	PACKET_DELEGATED = 64, /* for a service whose backends of this node have it as it came */
 };
 
 struct packet {

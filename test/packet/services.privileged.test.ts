@@ -1,7 +1,7 @@
 /** Services at tc beyond ClusterIP: scopes, affinity, Maglev, source ranges, what is not served; both families. */
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
-import { ConfigFlags, LbBackendFlags, LbServiceFlags, mapSpecs } from '../../packages/abi/src/index.ts';
+import { ConfigFlags, EndpointFlags, LbBackendFlags, LbServiceFlags, mapSpecs } from '../../packages/abi/src/index.ts';
 import { maglevCodec } from '../../packages/datapath/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
 import { address } from './config.ts';
@@ -18,6 +18,7 @@ const families = [
     other: '198.51.100.7',
     pod: '10.244.1.5',
     backends: ['10.244.1.6', '10.244.1.7', '10.244.1.8'],
+    elsewhere: '10.244.7.7',
     vip: '203.0.113.1',
     range: { prefixlen: 32 + 96 + 24, address: '192.0.2.0' },
   },
@@ -27,6 +28,7 @@ const families = [
     other: '2001:db8:1::7',
     pod: 'fd00:10:244:1::5',
     backends: ['fd00:10:244:1::6', 'fd00:10:244:1::7', 'fd00:10:244:1::8'],
+    elsewhere: 'fd00:10:244:7::7',
     vip: '2001:db8:ffff::1',
     range: { prefixlen: 32 + 64, address: '2001:db8::' },
   },
@@ -170,6 +172,23 @@ for (const family of families) {
       const going = outside.run(eth(ip(family.client, family.vip, tcp(1000, 80, 'ACK'))));
       assert.equal(sentTo(going.packet), family.backends[0]);
       assert.equal(sentTo(fromOutside(1000).packet), family.backends[1]);
+    });
+
+    test('what a proxy of the node serves is left to it as it came, when the backend is here, and sent on when it is elsewhere', () => {
+      const flags = F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE | F.LB_SVC_DELEGATED;
+      const [proxy, elsewhere] = [family.other, family.elsewhere];
+      outside.endpoint(proxy, 0, EndpointFlags.ENDPOINT_HOST);
+      service(flags, [proxy]);
+      const came = fromOutside(1000);
+      assert.equal(came.verdict, 'TC_ACT_OK');
+      assert.equal(sentTo(came.packet), family.vip);
+      const goesOn = outside.run(eth(ip(family.client, family.vip, tcp(1000, 80, 'ACK'))));
+      assert.deepEqual([goesOn.verdict, sentTo(goesOn.packet)], ['TC_ACT_OK', family.vip]);
+      service(flags, [elsewhere]);
+      assert.equal(sentTo(fromOutside(2000).packet), elsewhere);
+      service(flags & ~F.LB_SVC_DELEGATED, [proxy]);
+      assert.equal(sentTo(fromOutside(3000).packet), proxy);
+      outside.map(mapSpecs.endpoints).remove({ address: address(proxy) });
     });
 
     test('a backend that is not ready keeps its connections, and gets neither new ones nor datagrams', () => {

@@ -126,6 +126,8 @@ export interface ServiceRow {
   readonly exposedType: '' | 'ClusterIP' | 'NodePort' | 'LoadBalancer';
   readonly algorithm: '' | 'random' | 'maglev';
   readonly forwardingMode: '' | 'snat' | 'dsr';
+  /** A proxy of the node serves: where the backend is here, it gets the packets as they came. */
+  readonly delegatesToProxy: boolean;
   /** Nodes on which addresses for outsiders are served; undefined: all. */
   readonly exposedNodes: LabelSelector | undefined;
   /** Milliseconds since 1970; of two services that want one address the older one has it. */
@@ -291,6 +293,8 @@ export interface FrontendRow {
   readonly sourceRangesDeny: boolean;
   readonly maglev: boolean;
   readonly dsr: boolean;
+  /** What goes to a backend of this node is left to the node's stack untranslated: a proxy of the node answers it. */
+  readonly delegatesToProxy: boolean;
   /** namespace/name of the local redirect policy that has put its pods here; '' = none. */
   readonly redirectTo: string;
 }

@@ -19,6 +19,7 @@ const flagNames: readonly (readonly [number, string])[] = [
   [LbServiceFlags.LB_SVC_SOURCE_RANGE, 'check source-range'],
   [LbServiceFlags.LB_SVC_SOURCE_RANGE_DENY, 'deny'],
   [LbServiceFlags.LB_SVC_DSR, 'dsr'],
+  [LbServiceFlags.LB_SVC_DELEGATED, 'delegate-if-local'],
 ];
 
 function flagText(flags: number): string {

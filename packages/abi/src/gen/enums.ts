@@ -90,6 +90,7 @@ export const LbServiceFlags = {
   LB_SVC_UNSERVED: 16384,
   LB_SVC_LOCAL_REDIRECT: 32768,
   LB_SVC_HOST_PORT_LOOPBACK: 65536,
+  LB_SVC_DELEGATED: 131072,
 } as const;
 export type LbServiceFlags = (typeof LbServiceFlags)[keyof typeof LbServiceFlags];
 

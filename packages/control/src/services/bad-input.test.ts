@@ -126,7 +126,6 @@ const unreadable: readonly (readonly [annotation: string, value: string])[] = [
   ['node-selector', 'a in (b'],
   ['affinity', 'somewhere'],
   ['proxy-delegation', 'always'],
-  ['proxy-delegation', 'delegate-if-local'],
 ];
 
 for (const [name, value] of unreadable) {

@@ -31,6 +31,8 @@ export interface FrontendContext {
   readonly nodeLabels: Labels;
   /** Addresses of this node on which NodePorts answer, without the surrogates. */
   readonly nodePortAddresses: readonly Address[];
+  /** Every address of this node. */
+  readonly nodeAddresses: readonly Address[];
   /** How backends are chosen for addresses that outsiders dial, unless a service says otherwise. */
   readonly algorithm: 'random' | 'maglev';
   /** hybrid: DSR for TCP alone. */
@@ -128,7 +130,7 @@ function frontendOf(
   backends: readonly FrontendBackend[],
   context: FrontendContext,
 ): FrontendRow {
-  const here = (list: readonly FrontendBackend[]) => list.filter(backend => backend.nodeName === context.nodeName);
+  const here = (list: readonly FrontendBackend[]) => list.filter(backend => isHere(service, backend, context));
   const [external, internal] = [service.externalTrafficPolicy === 'Local', service.internalTrafficPolicy === 'Local'];
   const isRedirected = backends.some(backend => backend.redirected === true);
   const forInsiders = isRedirected || !internal ? backends : here(backends);
@@ -156,11 +158,17 @@ function frontendOf(
     sourceRangesDeny: service.sourceRangesDeny,
     maglev: usesMaglev(service, routable, address, context),
     dsr: usesDsr(service, port, context),
+    delegatesToProxy: service.delegatesToProxy && !isRedirected,
     redirectTo: '',
   };
 }
 
 const none: readonly never[] = [];
+
+/** A proxy of a node is listed by the node's address, by whoever has made the slice, and maybe without the node's name. */
+function isHere(service: ServiceRow, { nodeName, address }: FrontendBackend, context: FrontendContext): boolean {
+  return nodeName === context.nodeName || (service.delegatesToProxy && context.nodeAddresses.includes(address));
+}
 
 /** Of another class an address may be a node's own: that one has other ports to serve. */
 const knownClasses: readonly string[] = ['', 'io.cilium/bgp-control-plane', 'io.cilium/l2-announcer'];

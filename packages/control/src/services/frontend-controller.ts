@@ -76,6 +76,7 @@ class FrontendCompiler {
       nodeName: config.nodeName,
       nodeLabels: {},
       nodePortAddresses: [],
+      nodeAddresses: [],
       algorithm: config.lbAlgorithm,
       forwarding: config.lbMode,
       externalClusterIP: config.externalClusterIP,
@@ -107,7 +108,8 @@ class FrontendCompiler {
     if (!changes.nodes.some(change => change.key === nodeName)) return false;
     const local = this.#tables.nodes.get(nodeName);
     const nodePortAddresses = nodePortAddressesOf(local, this.#nodePortCIDRs);
-    const next = { ...this.#context, nodePortAddresses, nodeLabels: local?.labels ?? {} };
+    const nodeAddresses = nodePortAddressesOf(local);
+    const next = { ...this.#context, nodePortAddresses, nodeAddresses, nodeLabels: local?.labels ?? {} };
     if (deepEqual(next, this.#context)) return false;
     this.#context = next;
     return true;

@@ -42,6 +42,7 @@ function frontend(pod: PodRow, port: HostPort, address: Address, context: Fronte
       sourceRangesDeny: false,
       maglev: false,
       dsr: false,
+      delegatesToProxy: false,
       redirectTo: '',
     },
   ];

@@ -154,7 +154,8 @@ export function flagsOf(frontend: FrontendRow): number {
     (frontend.sourceRanges.length > 0 ? flags.LB_SVC_SOURCE_RANGE : 0) |
     (frontend.sourceRanges.length > 0 && frontend.sourceRangesDeny ? flags.LB_SVC_SOURCE_RANGE_DENY : 0) |
     (frontend.maglev && takers(frontend.backends).length > 0 ? flags.LB_SVC_MAGLEV : 0) |
-    (frontend.dsr ? flags.LB_SVC_DSR : 0)
+    (frontend.dsr ? flags.LB_SVC_DSR : 0) |
+    (frontend.delegatesToProxy ? flags.LB_SVC_DELEGATED : 0)
   );
 }
 

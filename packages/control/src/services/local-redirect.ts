@@ -139,6 +139,7 @@ function redirectFrontend(
     sourceRangesDeny: false,
     maglev: false,
     dsr: false,
+    delegatesToProxy: false,
     redirectTo: '',
   };
 }

@@ -63,6 +63,7 @@ const service: fc.Arbitrary<ServiceRow> = fc.record({
   exposedType: fc.constant('' as const),
   algorithm: fc.constant('' as const),
   forwardingMode: fc.constant('' as const),
+  delegatesToProxy: fc.boolean(),
   exposedNodes: fc.constant(undefined),
   created: fc.constant(0),
 });
@@ -227,7 +228,8 @@ function oracle(
     for (const target of it.ports) {
       if (target.name !== owner.name || target.protocol !== protocol) continue;
       for (const one of it.endpoints) {
-        if (policy === 'Local' && one.nodeName !== 'here') continue;
+        const isHere = one.nodeName === 'here' || (owner.service.delegatesToProxy && nodeIPs.includes(one.address));
+        if (policy === 'Local' && !isHere) continue;
         const key = hostPort(one.address, target.port);
         if (one.ready) found.set(key, 'active');
         else if (one.serving && one.terminating && !found.has(key)) found.set(key, 'terminating');
@@ -247,7 +249,7 @@ const conflictsOf = (tables: Tables) =>
 /** Each service alone: what it would have, and does not have when all are there. */
 function wantedConflicts(tables: Tables): readonly string[] {
   const nodePortAddresses = nodePortAddressesOf(tables.nodes.get('here'));
-  const context = { ...contextOfTests, nodePortAddresses };
+  const context = { ...contextOfTests, nodePortAddresses, nodeAddresses: nodePortAddresses };
   const found = new Set<string>();
   for (const one of tables.services.all()) {
     for (const row of compileFrontends([one], tables.endpointSlices.all(), context)) {
@@ -316,6 +318,7 @@ test('whatever comes in whatever order: rows are those of a fresh start, and dia
       const fresh = compileFrontends(tables.services.all(), tables.endpointSlices.all(), {
         ...contextOfTests,
         nodePortAddresses,
+        nodeAddresses: nodePortAddresses,
       });
       const sorted = <T>(rows: readonly T[], key: (row: T) => string) =>
         [...rows].sort((a, b) => (key(a) < key(b) ? -1 : 1));

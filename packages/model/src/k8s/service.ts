@@ -118,7 +118,10 @@ function trafficDistribution(spec: Reader, annotations: Labels): ServiceRow['tra
   return mode?.toLowerCase() === 'auto' ? 'PreferSameZone' : '';
 }
 
-type Annotated = Pick<ServiceRow, 'sourceRangesDeny' | 'exposedType' | 'algorithm' | 'forwardingMode' | 'exposedNodes'>;
+type Annotated = Pick<
+  ServiceRow,
+  'sourceRangesDeny' | 'exposedType' | 'algorithm' | 'forwardingMode' | 'delegatesToProxy' | 'exposedNodes'
+>;
 
 /** Cilium's annotations. One that cannot be read is noted, and counts as absent. */
 function annotated(annotations: Labels, problems: ParseProblem[]): Annotated {
@@ -136,18 +139,12 @@ function annotated(annotations: Labels, problems: ParseProblem[]): Annotated {
   };
   // Between the clusters of a mesh: with one cluster every value means the same.
   choice('affinity', ['none', 'local', 'remote']);
-  if (choice('proxy-delegation', ['none', 'delegate-if-local']) === 'delegate-if-local') {
-    problems.push({
-      field: `metadata.annotations.${prefix}proxy-delegation`,
-      message: `'delegate-if-local' is not there yet; the service is balanced as without it`,
-      remedy: 'leave it out, or run the proxy as a backend of the service',
-    });
-  }
   return {
     sourceRangesDeny: choice('src-ranges-policy', ['allow', 'deny']) === 'deny',
     exposedType: choice('type', ['ClusterIP', 'NodePort', 'LoadBalancer']),
     algorithm: choice('lb-algorithm', ['random', 'maglev']),
     forwardingMode: choice('forwarding-mode', ['snat', 'dsr']),
+    delegatesToProxy: choice('proxy-delegation', ['none', 'delegate-if-local']) === 'delegate-if-local',
     exposedNodes: exposedNodes(annotations, problems),
   };
 }
