@@ -15,7 +15,7 @@ export class PeersInForce {
   readonly #restored: Set<number>;
   /** Number → the revision with which the maps know it. */
   readonly #waiting = new Map<number, number>();
-  /** Group → revision that is not in the kernel yet. */
+  /** Group → the oldest revision that is not in the kernel yet. */
   readonly #pending = new Map<number, number>();
 
   /** `restored`: numbers that addresses had in the kernel before this agent started, and its policy maps with them. */
@@ -38,8 +38,9 @@ export class PeersInForce {
     }
     for (const { row, deleted } of policyGroups) {
       // One that is refused, or fails, keeps what it had: the others must not wait for it.
-      if (!deleted && row.status.kind === 'pending') this.#pending.set(row.id, row.revision);
-      else this.#pending.delete(row.id);
+      if (deleted || row.status.kind !== 'pending') this.#pending.delete(row.id);
+      // Changed again before it was written: the kernel has neither the one nor the other.
+      else this.#pending.set(row.id, Math.min(row.revision, this.#pending.get(row.id) ?? row.revision));
     }
     const oldest = Math.min(...this.#pending.values());
     const ready = [...this.#waiting].filter(([, revision]) => revision < oldest).map(([id]) => id);
