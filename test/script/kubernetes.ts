@@ -18,6 +18,7 @@ import {
   serviceFromK8s,
   type Tables,
 } from '@ciliate/model';
+import { isOfAnotherProxy, type KubeObject } from '@ciliate/sources';
 import type { RWTable, WriteTxn } from '@ciliate/tables';
 import { parseAllDocuments } from 'yaml';
 
@@ -41,13 +42,13 @@ export class Kubernetes {
     for (const document of parseAllDocuments(text)) this.#write(document.toJS())?.(txn, verb);
   }
 
-  #write(object: { readonly kind?: string }): Write | undefined {
+  #write(object: KubeObject & { readonly kind?: string }): Write | undefined {
     const tables = this.#tables;
     switch (object.kind) {
       case 'Service':
-        return this.#rows(tables.services, serviceFromK8s(object));
+        return this.#unlessForeign(object, this.#rows(tables.services, serviceFromK8s(object)));
       case 'EndpointSlice':
-        return this.#rows(tables.endpointSlices, endpointSliceFromK8s(object));
+        return this.#unlessForeign(object, this.#rows(tables.endpointSlices, endpointSliceFromK8s(object)));
       case 'Pod':
         return this.#rows(tables.pods, podFromK8s(object));
       case 'Namespace':
@@ -69,6 +70,10 @@ export class Kubernetes {
       default:
         throw new Error(`no parser for kind ${object.kind}`);
     }
+  }
+
+  #unlessForeign(object: KubeObject, write: Write | undefined): Write | undefined {
+    return isOfAnotherProxy(object) ? txn => write?.(txn, 'delete') : write;
   }
 
   #taken<Row>(parsed: Parsed<Row>): Row | undefined {

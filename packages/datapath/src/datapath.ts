@@ -59,6 +59,7 @@ export interface DatapathOptions {
   readonly maglevSeed: number;
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
   /** A service without backends is silent, instead of refusing. */
+  readonly unservedDropped: boolean;
   readonly noBackendDrop: boolean;
   readonly externalClusterIP: boolean;
   /** Entries by map name; what is not named has the size that C declares. */
@@ -124,7 +125,7 @@ function flagsOf(options: DatapathOptions): number {
     (options.lbMode === 'snat' ? 0 : CONFIG_DSR) |
     (options.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0) |
     (options.externalClusterIP ? CONFIG_EXTERNAL_CLUSTER_IP : 0) |
-    CONFIG_UNSERVED_DROP
+    (options.unservedDropped ? CONFIG_UNSERVED_DROP : 0)
   );
 }
 

@@ -26,6 +26,8 @@ export interface NodeConfig {
   readonly externalClusterIP: boolean;
   /** loadBalancerSourceRanges count for every address of a service, NodePorts too. */
   readonly sourceRangesForAll: boolean;
+  /** What no port of a service's own address serves is dropped, not routed. */
+  readonly unservedDropped: boolean;
   /** Of the node's addresses only those in these answer NodePorts; none: all. */
   readonly nodePortCIDRs: readonly Prefix[];
   /** Entries of a Maglev table, one of maglevSizes. */
@@ -64,6 +66,7 @@ export const nodeConfigDefaults = {
   lbMode: 'snat',
   externalClusterIP: false,
   sourceRangesForAll: false,
+  unservedDropped: true,
   nodePortCIDRs: [],
   maglevSize: 16_381,
   maglevSeed: 1,

@@ -61,8 +61,10 @@ export interface KubernetesSourceModules {
   readonly log: SourceLog;
 }
 
-/** As kube-proxy: services that another proxy serves are not ours. */
-const foreignLabels = ['service.kubernetes.io/service-proxy-name'];
+/** As kube-proxy: services that another proxy serves are not ours, nor are their slices. */
+export function isOfAnotherProxy({ metadata }: KubeObject): boolean {
+  return metadata?.labels?.['service.kubernetes.io/service-proxy-name'] !== undefined;
+}
 
 export class KubernetesSource {
   readonly name = 'kubernetes-source';
@@ -216,8 +218,5 @@ const keyOfPolicy =
 function unlessForeign<Row>(
   parse: (object: KubeObject) => Parsed<Row>,
 ): (object: KubeObject) => Parsed<Row> | undefined {
-  return object => {
-    const labels = object.metadata?.labels;
-    return foreignLabels.some(label => labels?.[label] !== undefined) ? undefined : parse(object);
-  };
+  return object => (isOfAnotherProxy(object) ? undefined : parse(object));
 }

@@ -24,6 +24,7 @@ export function scriptFlags(script: string): ScriptFlags {
       lbMode: mode === 'dsr' || mode === 'hybrid' ? mode : 'snat',
       externalClusterIP: flags.get('bpf-lb-external-clusterip') === 'true',
       sourceRangesForAll: flags.get('bpf-lb-source-range-all-types') === 'true',
+      unservedDropped: flags.get('bpf-lb-enable-wildcard-entries') !== 'false',
       maglevSize: testTableSize,
       lbServicesMax: max,
       lbBackendsMax: max,

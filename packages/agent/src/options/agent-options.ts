@@ -66,6 +66,10 @@ export const agentOptions = {
   'bpf-lb-no-backend': choice('reject', ['reject', 'drop'], 'What a service without backends does'),
   'bpf-lb-external-clusterip': flag(false, 'ClusterIPs answer clients outside the cluster'),
   'bpf-lb-source-range-all-types': flag(false, 'loadBalancerSourceRanges count for NodePorts and ClusterIPs too'),
+  'bpf-lb-enable-wildcard-entries': flag(
+    true,
+    'Packets to ports that an address of services does not serve are dropped',
+  ),
   'bpf-lb-map-max': integer(65536, mapSize, 'Entries of each load balancing map'),
   'bpf-ct-global-max': integer(131072, mapSize, 'Entries of the conntrack map'),
   'bpf-nat-global-max': integer(131072, mapSize, 'Entries of the NAT map'),

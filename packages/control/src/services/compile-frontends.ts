@@ -173,9 +173,9 @@ function isHere(service: ServiceRow, { nodeName, address }: FrontendBackend, con
 /** Of another class an address may be a node's own: that one has other ports to serve. */
 const knownClasses: readonly string[] = ['', 'io.cilium/bgp-control-plane', 'io.cilium/l2-announcer'];
 
-/** Those of nodes and of local redirects have other uses too. */
+/** Those of nodes and of local redirects have other uses too, and external IPs are whatever their administrator has made them. */
 function ownsAddress(type: FrontendType): boolean {
-  return type === 'ClusterIP' || type === 'LoadBalancer' || type === 'ExternalIPs';
+  return type === 'ClusterIP' || type === 'LoadBalancer';
 }
 
 function usesMaglev(service: ServiceRow, routable: boolean, address: Address, context: FrontendContext): boolean {

@@ -5,6 +5,7 @@ import {
   type EndpointRow,
   type FrontendBackend,
   type FrontendRow,
+  type NodeConfig,
   type NodeRow,
   portKey,
   prefixAddress,
@@ -45,14 +46,16 @@ type LbInputs = {
   readonly devices: DeviceRow;
 };
 
+export type LbConfig = LbLimits & Pick<NodeConfig, 'unservedDropped'>;
+
 /** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
 export function lbController(
   tables: LbTables,
-  limits: LbLimits,
+  config: LbConfig,
   restore: LbRestore,
   modules: ControllerModules,
 ): Controller<LbInputs> {
-  const compiler = new LbCompiler(tables, limits, restore, modules);
+  const compiler = new LbCompiler(tables, config, restore, modules);
   const { frontends, endpoints, remoteEndpoints, nodes, devices, lbRows } = tables;
   return new Controller<LbInputs>(
     {
@@ -69,7 +72,7 @@ export function lbController(
 
 class LbCompiler {
   readonly #tables: LbTables;
-  readonly #limits: LbLimits;
+  readonly #config: LbConfig;
   readonly #modules: ControllerModules;
   readonly #state = new LbState();
   readonly #places: BackendPlaces;
@@ -84,9 +87,9 @@ class LbCompiler {
   #own: ReadonlySet<Address> = new Set();
   #first = true;
 
-  constructor(tables: LbTables, limits: LbLimits, restore: LbRestore, modules: ControllerModules) {
+  constructor(tables: LbTables, config: LbConfig, restore: LbRestore, modules: ControllerModules) {
     this.#tables = tables;
-    this.#limits = limits;
+    this.#config = config;
     this.#modules = modules;
     this.#places = new BackendPlaces(tables);
     this.#state.restore(restore);
@@ -144,7 +147,7 @@ class LbCompiler {
       const [type] = types.sort();
       // A node's own address serves more than services, whoever has put it there; one of a device is this node's, whatever the API says.
       const isNode = nodes.by('address', address).length > 0 || this.#own.has(address);
-      if (type === undefined || isNode) lbRows.delete(txn, unservedKey(address));
+      if (type === undefined || isNode || !this.#config.unservedDropped) lbRows.delete(txn, unservedKey(address));
       else upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
     }
     this.#servedChanged.clear();
@@ -185,7 +188,7 @@ class LbCompiler {
     const tooMany = frontends.find(frontend => slotCount(frontend) > maxSlots);
     const reason =
       tooMany === undefined
-        ? refusal(this.#state.useWith(frontends), this.#limits)
+        ? refusal(this.#state.useWith(frontends), this.#config)
         : `${portKey(tooMany)} has ${slotCount(tooMany) - 1} backends, and ${maxSlots} are possible: split the service`;
     return frontends.filter(frontend => {
       if (reason === undefined && this.#state.hold(frontend)) return true;
