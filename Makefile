@@ -5,6 +5,7 @@ export PATH := $(CURDIR)/node_modules/node/bin:$(CURDIR)/node_modules/.bin:$(PAT
 CLANG ?= clang
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
+LOADS := $(patsubst bench/load/%.c,build/bench/%,$(wildcard bench/load/*.c))
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 
 .DEFAULT_GOAL := help
@@ -56,11 +57,10 @@ test: build ## Every check and every test (needs root); ends with "N passed, N f
 conformance: build ## The conformance drivers alone
 	$(NODE) tools/test.ts conformance
 
-bench: build build/bench/load ## Every benchmark, side by side, into bench/results
+bench: build $(LOADS) ## Every benchmark, side by side, into bench/results
 	$(NODE) bench/run.ts
-	$(NODE) bench/control.ts
 
-build/bench/load: bench/load/load.c
+build/bench/%: bench/load/%.c
 	@mkdir -p $(@D)
 	gcc -O2 -Wall -Wextra -Werror -o $@ $<
 

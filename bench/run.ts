@@ -1,22 +1,32 @@
 /**
  * Every benchmark side by side, or the sections that are named (root):
- * `node bench/run.ts [network] [services] [policy] [--sizes 10,1000] [--rounds 5] [--seconds 1.5] [--quick]`
- * Prints a table, and writes results/latest.{md,json,svg}; sections that were not asked for keep their results of before.
+ * `node bench/run.ts [SECTION…] [--sizes 10,1000] [--rounds 5] [--seconds 1.5] [--quick] [--out DIRECTORY]`
+ * Prints a table, and writes latest.{md,json,svg} into bench/results; of a --quick run, which is for trying out, into build/bench/results.
+ * Sections that were not asked for keep their results of before.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { controlSection } from './control/section.ts';
 import { networkSection } from './lib/network.ts';
-import { policySection } from './lib/policy.ts';
 import { type Target, targetsText } from './lib/report.ts';
 import type { BenchOptions, Chart, Section, SectionResult } from './lib/section.ts';
 import { svgOf } from './lib/svg.ts';
+import { enforcementSection } from './policy/enforcement-section.ts';
+import { policySection } from './policy/section.ts';
 import { servicesSection } from './services/section.ts';
+import { xdpSection } from './xdp/section.ts';
 
 const root = join(import.meta.dirname, '..');
-const results = join(import.meta.dirname, 'results');
-const sections: readonly Section[] = [networkSection, servicesSection, policySection];
+const sections: readonly Section[] = [
+  networkSection,
+  servicesSection,
+  xdpSection,
+  policySection,
+  enforcementSection,
+  controlSection,
+];
 
 /** A section as it is kept. */
 interface Kept extends SectionResult {
@@ -35,7 +45,9 @@ function optionsOf(values: { rounds?: string; seconds?: string; sizes?: string; 
   const progress = (text: string): void => {
     process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`);
   };
-  return { rounds, seconds, quick, sizes, progress, load: join(root, 'build/bench/load'), port: 9100 };
+  const built = (name: string) => join(root, 'build/bench', name);
+  const tools = { probe: built('probe'), flood: built('flood') };
+  return { rounds, seconds, quick, sizes, progress, load: built('load'), tools, port: 9100 };
 }
 
 function chosen(names: readonly string[]): readonly Section[] {
@@ -46,14 +58,14 @@ function chosen(names: readonly string[]): readonly Section[] {
 }
 
 /** Sections of former runs; what another version has written is not read. */
-function readKept(): Map<string, Kept> {
+function readKept(results: string): Map<string, Kept> {
   const path = join(results, 'latest.json');
   if (!existsSync(path)) return new Map();
   const { sections: kept = {} }: { sections?: Readonly<Record<string, Kept>> } = JSON.parse(readFileSync(path, 'utf8'));
   return new Map(Object.entries(kept));
 }
 
-function write(kept: ReadonlyMap<string, Kept>): string {
+function write(results: string, kept: ReadonlyMap<string, Kept>): string {
   const present = sections.flatMap(section => {
     const result = kept.get(section.name);
     return result === undefined ? [] : [{ section, result }];
@@ -90,23 +102,25 @@ async function main(): Promise<boolean> {
       seconds: { type: 'string' },
       sizes: { type: 'string' },
       quick: { type: 'boolean', default: false },
+      out: { type: 'string' },
     },
   });
   const options = optionsOf(values);
-  const kept = readKept();
+  const results = values.out ?? join(root, values.quick ? 'build/bench/results' : 'bench/results');
+  const kept = readKept(results);
   let failed = false;
   for (const section of chosen(positionals)) {
     const head = `${new Date().toISOString()}, Linux ${release()}, ${cpus().length} CPUs, ${options.rounds} rounds.`;
     try {
       kept.set(section.name, { head, ...(await section.measure(options)) });
-      write(kept);
+      write(results, kept);
     } catch (error) {
       // The others are worth having all the same.
       failed = true;
       options.progress(`section ${section.name} failed: ${error instanceof Error ? error.stack : String(error)}`);
     }
   }
-  process.stdout.write(`${write(kept)}\n`);
+  process.stdout.write(`${write(results, kept)}\n`);
   return !failed;
 }
 

@@ -20,7 +20,7 @@ const minute = 60_000;
 export const suites: readonly Suite[] = [
   {
     name: 'unit',
-    patterns: ['packages/*/src/**/*.test.ts', 'test/script/**/*.test.ts', 'tools/**/*.test.ts'],
+    patterns: ['packages/*/src/**/*.test.ts', 'test/script/**/*.test.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts'],
     concurrency: 2,
     limit: 3 * minute,
     privileged: false,

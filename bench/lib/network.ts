@@ -6,26 +6,27 @@ import { measureCni } from './cni-add.ts';
 import { measureFullNode } from './full-node.ts';
 import { Plain } from './plain.ts';
 import { type Facts, keyOf, type Line, linesOf, networkText, type Sample, targetsOf } from './report.ts';
+import { measureRound } from './rounds.ts';
 import { modes, type Scenario, scenariosOf } from './scenarios.ts';
-import { type BenchOptions, type Chart, rateOf, rateText, type Section, sampleOf } from './section.ts';
+import type { BenchOptions, Chart, Section } from './section.ts';
 import { measureTables } from './tables.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Rounds are interleaved over the scenarios, so that what disturbs the machine disturbs all of them. */
 async function measureTraffic(scenarios: readonly Scenario[], options: BenchOptions): Promise<Map<string, Sample[]>> {
   const { rounds, seconds, load, progress } = options;
   const samples = new Map<string, Sample[]>();
   for (let round = 0; round < rounds; round += 1) {
     for (const mode of modes) {
-      for (const scenario of scenarios) {
-        const key = keyOf(scenario.name, mode);
-        const result = await sampleOf(scenario.command(load, mode, seconds), seconds, key);
-        samples.set(key, [...(samples.get(key) ?? []), result]);
-        progress(
-          `round ${round + 1}/${rounds} ${key}: ${rateText(mode, rateOf(mode, result))}, ${result.errors} errors`,
-        );
+      const contestants = scenarios.map(({ name, command }) => ({
+        name,
+        command: (length: number) => command(load, mode, length),
+      }));
+      for (const [name, sample] of await measureRound(contestants, { seconds, pieces: 2 }, mode)) {
+        const key = keyOf(name, mode);
+        samples.set(key, [...(samples.get(key) ?? []), sample]);
       }
+      progress(`round ${round + 1}/${rounds} ${mode}`);
     }
   }
   return samples;
@@ -46,7 +47,8 @@ async function measureFacts(cluster: Cluster, { quick, progress }: BenchOptions)
 
 function chartOf(lines: readonly Line[]): Chart {
   const names = [...new Set(lines.map(line => line.scenario))].filter(name => !name.startsWith('plain'));
-  const ratio = (name: string, mode: string) => lines.find(line => line.scenario === name && line.mode === mode)?.ratio;
+  const ratio = (name: string, mode: string) =>
+    lines.find(line => line.scenario === name && line.mode === mode)?.ratio.median;
   return {
     title: 'Rate against plain kernel routing in the same namespaces',
     unit: '×',

@@ -12,18 +12,30 @@ export interface BenchOptions {
   readonly sizes: readonly number[];
   /** Path of the load generator. */
   readonly load: string;
+  /** Paths of the others of bench/load. */
+  readonly tools: { readonly probe: string; readonly flood: string };
   /** Port of its server in the sandboxes. */
   readonly port: number;
   readonly progress: (text: string) => void;
 }
 
 /** Bars of one chart, grouped. */
-export interface Chart {
+export interface BarChart {
   readonly title: string;
   readonly unit: string;
   readonly series: readonly string[];
   readonly groups: readonly { readonly name: string; readonly values: readonly (number | undefined)[] }[];
 }
+
+/** Lines over two logarithmic axes: what grows in proportion rises by one square to the right and one up. */
+export interface LineChart {
+  readonly title: string;
+  readonly x: string;
+  readonly y: string;
+  readonly lines: readonly { readonly name: string; readonly points: readonly (readonly [x: number, y: number])[] }[];
+}
+
+export type Chart = BarChart | LineChart;
 
 export interface SectionResult {
   /** Markdown, without the heading. */

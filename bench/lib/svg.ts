@@ -1,28 +1,20 @@
-/** Bar charts as one SVG, for the docs. */
-import type { Chart } from './section.ts';
+/** Charts as one SVG, for the docs. */
+import type { BarChart, Chart } from './section.ts';
+import { drawLines, lineHeight } from './svg-lines.ts';
+import { colours, escapeText, left, short, width } from './svg-style.ts';
 
-const colours = ['#5b8def', '#f2994a', '#27ae60', '#9b51e0', '#eb5757'];
-const width = 860;
-const left = 190;
 const bar = 13;
-
-const escapeText = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
 /** JSON makes null of what could not be measured. */
 function isMeasured(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }
 
-function short(value: number): string {
-  if (value >= 10_000) return `${(value / 1000).toFixed(0)}k`;
-  return value >= 100 ? value.toFixed(0) : value.toFixed(2);
-}
-
-function chartHeight({ series, groups }: Chart): number {
+function barHeight({ series, groups }: BarChart): number {
   return 60 + groups.length * (series.length * bar + 12) + 10;
 }
 
-function drawChart(chart: Chart, top: number): readonly string[] {
+function drawBars(chart: BarChart, top: number): readonly string[] {
   const { title, unit, series, groups } = chart;
   const largest = Math.max(...groups.flatMap(group => group.values.filter(isMeasured)), Number.MIN_VALUE);
   const scale = (width - left - 90) / largest;
@@ -48,6 +40,11 @@ function drawChart(chart: Chart, top: number): readonly string[] {
   });
   return parts;
 }
+
+const chartHeight = (chart: Chart): number => ('lines' in chart ? lineHeight : barHeight(chart));
+
+const drawChart = (chart: Chart, top: number): readonly string[] =>
+  'lines' in chart ? drawLines(chart, top) : drawBars(chart, top);
 
 export function svgOf(charts: readonly Chart[]): string {
   const tops = charts.map((_, i) => charts.slice(0, i).reduce((sum, chart) => sum + chartHeight(chart), 0));

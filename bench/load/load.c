@@ -2,7 +2,8 @@
 /*
  * Load generator: fixed requests of 64 bytes, answered by 64 bytes, over TCP. One thread and one epoll on each side.
  *   load server PORT
- *   load client rr|crr|stream HOST PORT SECONDS CONNECTIONS      -> one line of JSON
+ *   load client rr|crr|stream HOST PORT[,PORT...] SECONDS CONNECTIONS      -> one line of JSON
+ * Of several ports each connection takes one at random, as a service with several endpoints would.
  * The first byte of the first request names the mode: 'r' is answered, 's' is discarded with all that follows it.
  * crr closes with a reset after each answer, so that TIME_WAIT does not fill the ports.
  * Servers run on the last CPU, clients on the one before it: where the scheduler puts them would matter more than what is measured.
@@ -27,6 +28,7 @@
 #define CHUNK (256 * 1024)
 #define MAX_FD 4096
 #define MAX_SAMPLES (4 * 1024 * 1024)
+#define MAX_TARGETS 16
 
 enum mode { RR, CRR, STREAM };
 
@@ -40,6 +42,8 @@ struct flow {
 static char chunk[CHUNK];
 static uint32_t samples[MAX_SAMPLES]; /* ns / 10 */
 static struct flow served[MAX_FD];
+static const struct addrinfo *targets[MAX_TARGETS];
+static unsigned int target_count;
 
 static void die(const char *what)
 {
@@ -163,9 +167,21 @@ static void server(int port)
 	}
 }
 
-/* Connects, blocking; -1 on failure. */
-static int dial(const struct addrinfo *to)
+/* Xorshift: the same sequence in each run. */
+static const struct addrinfo *any_target(void)
 {
+	static uint32_t state = 2463534242u;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return targets[state % target_count];
+}
+
+/* Connects, blocking; -1 on failure. */
+static int dial(void)
+{
+	const struct addrinfo *to = any_target();
 	struct timeval limit = { .tv_sec = 3 };
 	int fd = socket(to->ai_family, SOCK_STREAM, 0);
 
@@ -194,12 +210,12 @@ struct result {
 };
 
 /* One connection after the other: latency of connect, request, answer, close. */
-static void run_crr(const struct addrinfo *to, uint64_t end, struct result *result)
+static void run_crr(uint64_t end, struct result *result)
 {
 	char message[MESSAGE] = { 'r' };
 
 	for (uint64_t since = now(); since < end; since = now()) {
-		int fd = dial(to);
+		int fd = dial();
 
 		if (fd < 0) {
 			result->errors++;
@@ -240,7 +256,7 @@ static int step(enum mode mode, struct flow *flow, struct result *result)
 	return send(flow->fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE;
 }
 
-static void run_open(enum mode mode, const struct addrinfo *to, uint64_t end, int connections, struct result *result)
+static void run_open(enum mode mode, uint64_t end, int connections, struct result *result)
 {
 	static struct flow flows[MAX_FD];
 	struct epoll_event events[64];
@@ -248,7 +264,7 @@ static void run_open(enum mode mode, const struct addrinfo *to, uint64_t end, in
 
 	memset(chunk, mode == STREAM ? 's' : 'r', CHUNK);
 	for (int i = 0; i < connections; i++) {
-		int fd = dial(to);
+		int fd = dial();
 
 		if (fd < 0) {
 			result->errors++;
@@ -287,20 +303,33 @@ static double quantile(uint64_t count, double q)
 	return count ? samples[(uint64_t)((double)(count - 1) * q)] / 100.0 : 0;
 }
 
-static void client(const char *mode_name, const char *host, const char *port, double seconds, int connections)
+/* `ports` is cut at its commas. */
+static void resolve(const char *host, char *ports)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+
+	for (char *port = strtok(ports, ","); port; port = strtok(NULL, ",")) {
+		struct addrinfo *to;
+
+		if (target_count == MAX_TARGETS || getaddrinfo(host, port, &hints, &to))
+			die(host);
+		targets[target_count++] = to;
+	}
+	if (!target_count)
+		die("PORT");
+}
+
+static void client(const char *mode_name, double seconds, int connections)
 {
 	enum mode mode = !strcmp(mode_name, "rr") ? RR : !strcmp(mode_name, "crr") ? CRR : STREAM;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV }, *to;
 	struct result result = { 0 };
 	double busy = busy_us(), took;
 	uint64_t begin = now(), kept, end = begin + (uint64_t)(seconds * 1e9);
 
-	if (getaddrinfo(host, port, &hints, &to))
-		die(host);
 	if (mode == CRR)
-		run_crr(to, end, &result);
+		run_crr(end, &result);
 	else
-		run_open(mode, to, end, connections, &result);
+		run_open(mode, end, connections, &result);
 	took = (double)(now() - begin) / 1e9;
 	busy = busy_us() - busy;
 	kept = mode == STREAM ? 0 : result.operations < MAX_SAMPLES ? result.operations : MAX_SAMPLES;
@@ -324,9 +353,10 @@ int main(int argc, char **argv)
 		if (connections < 1 || connections > MAX_FD)
 			die("CONNECTIONS");
 		pin(1);
-		client(argv[2], argv[3], argv[4], atof(argv[5]), connections);
+		resolve(argv[3], argv[4]);
+		client(argv[2], atof(argv[5]), connections);
 	} else {
-		fprintf(stderr, "usage: load server PORT | load client rr|crr|stream HOST PORT SECONDS CONNECTIONS\n");
+		fprintf(stderr, "usage: load server PORT | load client rr|crr|stream HOST PORT[,PORT...] SECONDS CONNECTIONS\n");
 		return 2;
 	}
 	return 0;

@@ -156,11 +156,20 @@ export class AgentPeer {
   }
 
   /** An event on the watch of slices. Resolves to when it was sent, in nanoseconds of CLOCK_MONOTONIC. */
-  async changeSlice(object: object): Promise<bigint> {
+  changeSlice(object: object): Promise<bigint> {
+    return this.#tell({ type: 'MODIFIED', object });
+  }
+
+  /** Many new objects, by the path of their collection, as events on its watch. Resolves to when the first was sent. */
+  addObjects(add: Objects): Promise<bigint> {
+    return this.#tell({ add });
+  }
+
+  async #tell(step: object): Promise<bigint> {
     const line = new Promise<string>(resolve => {
       this.#sent = resolve;
     });
-    this.#api?.stdin?.write(`${JSON.stringify({ type: 'MODIFIED', object })}\n`);
+    this.#api?.stdin?.write(`${JSON.stringify(step)}\n`);
     return BigInt((await line).split(' ')[1] ?? '0');
   }
 

@@ -1,7 +1,7 @@
 /**
- * An API server that holds N services and lets one EndpointSlice change on command: `node bench/services/feed-api.ts PORT`, one line of JSON
- * {objects: {path: [object]}} on standard input, then one line {type, object} for each change of a slice. Says `sent NANOSECONDS` for each
- * (CLOCK_MONOTONIC).
+ * An API server that holds what the bench gives it: `node bench/services/feed-api.ts PORT`, and on standard input one line of JSON for each
+ * step: first {objects: {path: [object]}}, then {type, object} for a change of a slice, or {add: {path: [object]}} for many new objects. Says
+ * `sent NANOSECONDS` for each (CLOCK_MONOTONIC, before the first byte).
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -61,16 +61,27 @@ function handle(request: IncomingMessage, response: ServerResponse, text: string
   }
 }
 
+type Objects = typeof objects;
+
+function addAll(more: Objects): void {
+  for (const [path, list] of Object.entries(more)) {
+    objects = { ...objects, [path]: [...(objects[path] ?? []), ...list] };
+    tell(path, list.map(object => JSON.stringify({ type: 'ADDED', object })).join('\n'));
+  }
+}
+
 let first = true;
 createInterface({ input: process.stdin }).on('line', line => {
   if (first) {
     first = false;
-    ({ objects } = JSON.parse(line) as { objects: typeof objects });
+    ({ objects } = JSON.parse(line) as { objects: Objects });
     process.stdout.write('ready\n');
     return;
   }
+  const many = line.startsWith('{"add":') ? (JSON.parse(line) as { readonly add: Objects }).add : undefined;
   const sent = process.hrtime.bigint();
-  tell(slices, line);
+  if (many === undefined) tell(slices, line);
+  else addAll(many);
   process.stdout.write(`sent ${sent}\n`);
 });
 

@@ -1,15 +1,10 @@
 /**
- * What kube-proxy 1.34 writes in iptables mode, as input of iptables-restore. As it does, comments are left out of clusters with more
- * than 1,000 endpoints, and the NodePort rule stands last.
+ * What kube-proxy 1.34 and later write in iptables mode, as input of iptables-restore. As they do, comments are left out of clusters with more
+ * than 1,000 endpoints, and the NodePort rule stands last. Left out, to the peer's advantage: the counters of nfacct, which would double the
+ * rules of NodePorts (one more each for 127.0.0.0/8).
  */
-import { createHash } from 'node:crypto';
+import { digest } from './chain-names.ts';
 import { type BenchService, servicePort } from './spec.ts';
-
-/** Chains are named by 16 characters of a base32 hash. */
-const digest = (text: string): string => {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-  return [...createHash('sha256').update(text).digest().subarray(0, 16)].map(byte => alphabet[byte & 31]).join('');
-};
 
 const svc = (service: BenchService): string => `KUBE-SVC-${digest(`${service.name}tcp`)}`;
 const ext = (service: BenchService): string => `KUBE-EXT-${digest(`${service.name}tcp`)}`;
@@ -53,21 +48,28 @@ function ownRules(service: BenchService, words: Words): string[] {
   return rules;
 }
 
-const filterTable = `*filter
-:KUBE-SERVICES - [0:0]
-:KUBE-EXTERNAL-SERVICES - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-FORWARD - [0:0]
-:KUBE-PROXY-FIREWALL - [0:0]
--A INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
+const filterJumps = `-A INPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
 -A INPUT -j KUBE-NODEPORTS
 -A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
+-A INPUT -j KUBE-FIREWALL
 -A FORWARD -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
 -A FORWARD -j KUBE-FORWARD
 -A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
 -A FORWARD -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES
 -A OUTPUT -m conntrack --ctstate NEW -j KUBE-PROXY-FIREWALL
 -A OUTPUT -m conntrack --ctstate NEW -j KUBE-SERVICES
+-A OUTPUT -j KUBE-FIREWALL
+`;
+
+/** Written on every change too: no service here is without endpoints, so it is short. */
+const filterTable = (jumps: string): string => `*filter
+:KUBE-SERVICES - [0:0]
+:KUBE-EXTERNAL-SERVICES - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-FIREWALL - [0:0]
+:KUBE-FORWARD - [0:0]
+:KUBE-PROXY-FIREWALL - [0:0]
+${jumps}-A KUBE-FIREWALL -d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
 -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
 -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
 -A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
@@ -108,10 +110,10 @@ function natTable(services: readonly BenchService[], podCidr: string, changed?: 
 
 /** Everything, into empty tables. */
 export function iptablesRules(services: readonly BenchService[], podCidr: string): string {
-  return filterTable + natTable(services, podCidr);
+  return filterTable(filterJumps) + natTable(services, podCidr);
 }
 
 /** For iptables-restore --noflush: chains that are named are emptied first. */
 export function iptablesChange(services: readonly BenchService[], changed: BenchService, podCidr: string): string {
-  return natTable(services, podCidr, changed);
+  return filterTable('') + natTable(services, podCidr, changed);
 }

@@ -1,39 +1,44 @@
 /** Services through us against the rule sets of kube-proxy, at growing numbers of services, measured on the last ones. */
-import type { Sample, Target } from '../lib/report.ts';
-import { connections, type Mode } from '../lib/scenarios.ts';
-import { type BenchOptions, type Chart, rateOf, rateText, type Section, sampleOf } from '../lib/section.ts';
-import { median, quantile, spread } from '../lib/statistics.ts';
-import { type Peer, type PeerFacts, type PeerName, peerNames, type Route, routes, startPeer } from './peers.ts';
+import { atLeast, type Ratio, ratioOf } from '../lib/ratio.ts';
+import type { Target } from '../lib/report.ts';
+import { measureRound } from '../lib/rounds.ts';
+import { connections, modes as everyMode, type Mode } from '../lib/scenarios.ts';
+import type { BenchOptions, Chart, Section } from '../lib/section.ts';
+import { median, quantile } from '../lib/statistics.ts';
+import { startCiliate } from './ciliate-peer.ts';
+import { type ContestantName, contestantNames, type Peer, peerNames, type Route, routes } from './peers.ts';
+import { Results } from './results.ts';
+import { startIptables, startNftables, startPlain } from './rule-peers.ts';
+import { type Measured, type SizeFacts, textOf } from './text.ts';
 
-/** `nft` needs minutes for more, and its verdict maps do not slow down. */
-const nftablesLimit = 10_000;
-
-interface Measured {
-  readonly size: number;
-  readonly peer: PeerName;
-  readonly route: Route;
-  readonly mode: Mode;
-  readonly samples: readonly Sample[];
-}
-
-interface SizeFacts extends PeerFacts {
-  readonly size: number;
-  readonly peer: PeerName;
+async function startPeers(size: number, { load, progress }: BenchOptions): Promise<readonly Peer[]> {
+  const peers: Peer[] = [];
+  const starts = {
+    plain: () => startPlain(load),
+    iptables: () => startIptables(load, size),
+    nftables: () => startNftables(load, size),
+    ciliate: () => startCiliate(load, size),
+  };
+  try {
+    for (const name of peerNames) {
+      progress(`${size} services: ${name}`);
+      peers.push(await starts[name]());
+    }
+    return peers;
+  } catch (error) {
+    for (const peer of peers) await peer.down();
+    throw error;
+  }
 }
 
 async function measureSize(size: number, modes: readonly Mode[], options: BenchOptions) {
-  const { load, progress, quick } = options;
-  const names = peerNames.filter(name => name !== 'nftables' || size <= nftablesLimit);
-  const peers: Peer[] = [];
+  const { progress, quick } = options;
+  const peers = await startPeers(size, options);
   try {
-    for (const name of names) {
-      progress(`${size} services: ${name}`);
-      peers.push(await startPeer(name, load, size));
-    }
     const measured = await measureTraffic(size, peers, modes, options);
     progress(`${size} services: changes`);
     const facts: SizeFacts[] = [];
-    for (const peer of peers) facts.push({ size, peer: peer.name, ...(await peer.facts(quick ? 20 : 100)) });
+    for (const peer of peers) facts.push({ size, peer: peer.name, ...(await peer.facts(quick ? 20 : 200)) });
     return { measured, facts };
   } finally {
     for (const peer of peers) await peer.down();
@@ -41,153 +46,97 @@ async function measureSize(size: number, modes: readonly Mode[], options: BenchO
 }
 
 async function measureTraffic(size: number, peers: readonly Peer[], modes: readonly Mode[], options: BenchOptions) {
-  const { rounds, seconds, load, progress } = options;
-  const length = Math.min(seconds, 0.5);
-  const samples = new Map<string, Sample[]>();
+  const { rounds, load, progress, quick } = options;
+  const length = quick ? { seconds: 0.2, pieces: 2 } : { seconds: 0.6, pieces: 4 };
+  const measured = new Map<string, Measured>();
   for (let round = 0; round < rounds; round += 1) {
     for (const mode of modes) {
       for (const route of routes) {
-        for (const peer of peers) {
-          const key = `${mode} ${route} ${peer.name}`;
-          const argv = peer.client(route, load, mode, [String(length), String(connections[mode])]);
-          const sample = await sampleOf(argv, length, `${size} services: ${key}`);
-          samples.set(key, [...(samples.get(key) ?? []), sample]);
+        const contestants = peers.flatMap(peer => peer.contestants(route, load, mode, [String(connections[mode])]));
+        const what = `${size} services: ${mode} ${route}`;
+        for (const [name, sample] of await measureRound(contestants, length, what)) {
+          const key = `${mode} ${route} ${name}`;
+          const before = measured.get(key)?.samples ?? [];
+          measured.set(key, { size, contestant: name as ContestantName, route, mode, samples: [...before, sample] });
         }
       }
     }
     progress(`${size} services: round ${round + 1}/${rounds}`);
   }
-  return modes.flatMap(mode =>
-    routes.flatMap(route =>
-      peers.map((peer): Measured => {
-        return { size, peer: peer.name, route, mode, samples: samples.get(`${mode} ${route} ${peer.name}`) ?? [] };
-      }),
-    ),
-  );
+  return [...measured.values()];
 }
 
-class Results {
-  readonly #measured: readonly Measured[];
-
-  constructor(measured: readonly Measured[]) {
-    this.#measured = measured;
-  }
-
-  of(size: number, route: Route, mode: Mode, peer: PeerName): readonly number[] {
-    const found = this.#measured.find(
-      it => it.size === size && it.route === route && it.mode === mode && it.peer === peer,
-    );
-    return (found?.samples ?? []).map(sample => rateOf(mode, sample));
-  }
-
-  /** Median over rounds of ours / theirs. */
-  ratio(size: number, route: Route, mode: Mode, against: PeerName): number {
-    const theirs = this.of(size, route, mode, against);
-    return median(this.of(size, route, mode, 'ciliate').map((rate, round) => rate / (theirs[round] ?? Number.NaN)));
-  }
+function clusterTargets(results: Results, size: number): readonly Target[] {
+  const ratio = (against: ContestantName) => results.ratio(size, 'ClusterIP local', 'crr', against);
+  const what = `crr ClusterIP, ${size} services`;
+  return [
+    atLeast(`${what}: × pod to pod by plain routing`, ratio('plain'), 0.97),
+    atLeast(`${what}: × pod to pod through us`, ratio('ciliate pod'), 0.97),
+    ...(size === 10 ? [atLeast(`${what}: × iptables`, ratio('iptables'), 1)] : []),
+    ...(size === 10_000 ? [atLeast(`${what}: × iptables`, ratio('iptables'), 2)] : []),
+  ];
 }
 
-function target(name: string, measured: number, least: number): Target {
-  return { target: `${name} ≥ ${least.toFixed(2)}`, measured: measured.toFixed(3), met: measured >= least };
+/**
+ * How the rate changes from the first size to the last. They are not measured at the same time: each is taken against plain routing of its own
+ * round first, so that a machine that has become slower is not taken for us.
+ */
+function flatness(results: Results, route: Route, first: number, last: number): Ratio {
+  const own = (size: number) =>
+    results.rates(size, route, 'crr', 'ciliate').map((rate, round) => {
+      return rate / (results.rates(size, route, 'crr', 'plain')[round] ?? Number.NaN);
+    });
+  return ratioOf(own(last), own(first));
 }
 
-function ratioTargets(results: Results, sizes: readonly number[]): readonly Target[] {
-  const cluster = 'ClusterIP local';
-  const flat = sizes.map(size =>
-    target(`crr ClusterIP, ${size} services: × plain pod to pod`, results.ratio(size, cluster, 'crr', 'plain'), 0.97),
-  );
-  const against = sizes.flatMap(size => {
-    const ratio = results.ratio(size, cluster, 'crr', 'iptables');
-    if (size === 10) return [target('crr ClusterIP, 10 services: × iptables', ratio, 1)];
-    return size === 10_000 ? [target('crr ClusterIP, 10,000 services: × iptables', ratio, 2)] : [];
-  });
-  const nodePorts = (['NodePort local', 'NodePort remote'] as const).flatMap(route => {
-    const first = sizes[0] ?? 0;
-    const last = sizes.at(-1) ?? first;
-    const better = Math.min(
-      results.ratio(first, route, 'crr', 'iptables'),
-      results.ratio(first, route, 'crr', 'nftables'),
-    );
-    const slowdown = (size: number) => median(results.of(size, route, 'crr', 'ciliate'));
+function nodePortTargets(results: Results, sizes: readonly number[]): readonly Target[] {
+  const first = sizes[0] ?? 0;
+  const last = sizes.at(-1) ?? first;
+  return (['NodePort local', 'NodePort remote'] as const).flatMap(route => {
+    const [better] = (['iptables', 'nftables'] as const)
+      .map(peer => results.ratio(first, route, 'crr', peer))
+      .toSorted((a, b) => a.median - b.median);
     return [
-      target(`crr ${route}, ${first} services: × better of iptables and nftables`, better, 1.1),
+      ...(better === undefined
+        ? []
+        : [atLeast(`crr ${route}, ${first} services: × better of iptables and nftables`, better, 1.1)]),
       ...(last === first
         ? []
-        : [target(`crr ${route}: ${last} services × ${first}`, slowdown(last) / slowdown(first), 0.97)]),
+        : [atLeast(`crr ${route}: ${last} services × ${first}`, flatness(results, route, first, last), 0.97)]),
     ];
   });
-  return [...flat, ...against, ...nodePorts];
 }
 
 function controlTargets(facts: readonly SizeFacts[]): readonly Target[] {
+  const below = (target: string, value: number, limit: number, unit: string): Target => ({
+    target: `${target} < ${limit} ${unit}`,
+    measured: `${value.toFixed(value < 10 ? 1 : 0)} ${unit}`,
+    met: value < limit,
+  });
   return facts
     .filter(fact => fact.peer === 'ciliate')
-    .flatMap(({ size, changesMs, rssBytes = 0 }) => {
-      const p99 = quantile(changesMs, 0.99);
-      if (size < 30_000) return [];
-      return [
-        {
-          target: `one change in the kernel at ${size} services: p99 < 5 ms`,
-          measured: `${p99.toFixed(1)} ms`,
-          met: p99 < 5,
-        },
-        {
-          target: `agent at ${size} services < 300 MB`,
-          measured: `${(rssBytes / 1e6).toFixed(0)} MB`,
-          met: rssBytes < 300e6,
-        },
-      ];
-    });
-}
-
-function rowOf({ size, peer, route, mode, samples }: Measured): string {
-  const rates = samples.map(sample => rateOf(mode, sample));
-  const latency =
-    mode === 'stream'
-      ? '– | –'
-      : `${median(samples.map(x => x.p50_us)).toFixed(1)} | ${median(samples.map(x => x.p99_us)).toFixed(1)}`;
-  const cpu = mode === 'stream' ? '–' : median(samples.map(x => x.cpu_us_per_op)).toFixed(1);
-  const errors = samples.reduce((sum, x) => sum + x.errors, 0);
-  const percent = `${(spread(rates) * 100).toFixed(0)} %`;
-  return `| ${mode} | ${size} | ${route} | ${peer} | ${rateText(mode, median(rates))} | ${percent} | ${latency} | ${cpu} | ${errors} |`;
-}
-
-function factRow({ size, peer, programMs, changesMs, rssBytes, mapBytes }: SizeFacts): string {
-  const changes = `${quantile(changesMs, 0.5).toFixed(1)} | ${quantile(changesMs, 0.99).toFixed(1)}`;
-  const megabytes = (bytes: number | undefined) => (bytes === undefined ? '–' : `${(bytes / 1e6).toFixed(0)} MB`);
-  return `| ${size} | ${peer} | ${programMs.toFixed(0)} | ${changes} | ${megabytes(rssBytes)} | ${megabytes(mapBytes)} |`;
-}
-
-function textOf(measured: readonly Measured[], facts: readonly SizeFacts[]): readonly string[] {
-  return [
-    'Measured on the last services, each with four endpoints on one server; client, node and outside are namespaces, between nodes',
-    'plain routing. plain: the pod is dialled without any service. iptables: kube-proxy’s rules through iptables-legacy, the faster',
-    `back end; nftables: its verdict maps, up to ${nftablesLimit} services because nft itself needs minutes for more.`,
-    '',
-    '| mode | services | way | peer | median rate | spread | p50 µs | p99 µs | CPU µs/op | errors |',
-    '|---|--:|---|---|--:|--:|--:|--:|--:|--:|',
-    ...measured.map(rowOf),
-    '',
-    'Programmed from nothing: for us from the start of the agent’s process until it is ready, the lists of the API server included;',
-    'else the time of iptables-restore and nft. One change: from the watch event until the kernel’s map has it; else the time of',
-    'iptables-restore --noflush and nft for the changed service.',
-    '',
-    '| services | peer | programmed ms | one change p50 ms | p99 ms | agent | maps |',
-    '|--:|---|--:|--:|--:|--:|--:|',
-    ...facts.filter(fact => fact.peer !== 'plain').map(factRow),
-    '',
-  ];
+    .flatMap(({ size, programMs, changesMs, rssBytes = 0 }) => [
+      ...(size === 10_000
+        ? [below(`${size} services × 4 programmed, from watch events on`, programMs, 1000, 'ms')]
+        : []),
+      ...(size < 30_000
+        ? []
+        : [
+            below(`one change in the kernel at ${size} services: p99`, quantile(changesMs, 0.99), 5, 'ms'),
+            below(`agent at ${size} services`, rssBytes / 1e6, 300, 'MB'),
+          ]),
+    ]);
 }
 
 function chartsOf(results: Results, sizes: readonly number[]): readonly Chart[] {
   return (['ClusterIP local', 'NodePort remote'] as const).map(route => ({
     title: `${route}: connect, request, close`,
     unit: 'per second, more is better',
-    series: peerNames,
+    series: contestantNames,
     groups: sizes.map(size => ({
       name: `${size} services`,
-      values: peerNames.map(peer => {
-        const rates = results.of(size, route, 'crr', peer);
+      values: contestantNames.map(name => {
+        const rates = results.rates(size, route, 'crr', name);
         return rates.length === 0 ? undefined : median(rates);
       }),
     })),
@@ -201,15 +150,18 @@ export const servicesSection: Section = {
     const measured: Measured[] = [];
     const facts: SizeFacts[] = [];
     for (const [i, size] of options.sizes.entries()) {
-      // Keep-alive and bulk do not look services up again: the first size tells.
-      const result = await measureSize(size, i === 0 ? ['rr', 'crr', 'stream'] : ['crr'], options);
+      const result = await measureSize(size, options.quick && i > 0 ? ['crr'] : everyMode, options);
       measured.push(...result.measured);
       facts.push(...result.facts);
     }
     const results = new Results(measured);
     return {
-      text: textOf(measured, facts),
-      targets: [...ratioTargets(results, options.sizes), ...controlTargets(facts)],
+      text: textOf(measured, facts, results),
+      targets: [
+        ...options.sizes.flatMap(size => clusterTargets(results, size)),
+        ...nodePortTargets(results, options.sizes),
+        ...controlTargets(facts),
+      ],
       data: { measured, facts },
       charts: chartsOf(results, options.sizes),
     };

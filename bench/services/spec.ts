@@ -10,7 +10,12 @@ export interface BenchService {
   readonly clusterIp: string;
   readonly nodePort: number | undefined;
   readonly endpoints: readonly BenchEndpoint[];
+  /** The endpoints run on the node that is measured. */
+  readonly local: boolean;
 }
+
+/** Room for all ClusterIPs. */
+export const serviceCidr = '10.96.0.0/14';
 
 export const servicePort = 80;
 /** Ports of each server: the four endpoints of a measured service are four ports of one pod. */
@@ -20,7 +25,6 @@ const nodePorts = 2500;
 
 const octets = (base: string, n: number): string => `${base}.${(n >> 8) & 255}.${n & 255}`;
 
-/** ClusterIP n: 10.96.0.0/14 has room for all. */
 const clusterIp = (n: number): string => octets(`10.${96 + (n >> 16)}`, n & 0xffff);
 
 function filler(n: number, count: number): BenchService {
@@ -29,7 +33,7 @@ function filler(n: number, count: number): BenchService {
     port: 8080,
   }));
   const nodePort = n >= count - nodePorts ? 30_000 + (n % nodePorts) : undefined;
-  return { name: `bench-${n}`, clusterIp: clusterIp(n + 256), nodePort, endpoints };
+  return { name: `bench-${n}`, clusterIp: clusterIp(n + 256), nodePort, endpoints, local: false };
 }
 
 export interface MeasuredServices {
@@ -42,8 +46,9 @@ export interface MeasuredServices {
 /** `count` services of four endpoints; `localIp` and `remoteIp` are the pods behind the two measured ones. */
 export function benchServices(count: number, localIp: string, remoteIp: string): MeasuredServices {
   const fillers = Array.from({ length: count - 2 }, (_, n) => filler(n, count));
-  const measured = (name: string, n: number, ip: string): BenchService => ({
+  const measured = (name: 'local' | 'remote', n: number, ip: string): BenchService => ({
     name,
+    local: name === 'local',
     clusterIp: clusterIp(n + 256),
     nodePort: 32_700 + (n - count + 2),
     endpoints: serverPorts.map(port => ({ ip, port })),
