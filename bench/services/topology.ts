@@ -42,7 +42,9 @@ export class Topology {
     this.down();
     for (const name of names) sh(`ip netns add ${this.prefix}${name}`);
     for (const name of names) this.inside(name, 'ip link set lo up');
-    this.inside('lan', 'ip link add br0 type bridge; ip link set br0 up');
+    // The LAN stands for a switch: frames do not pass netfilter in it, whatever the machine's bridges do.
+    this.inside('lan', 'ip link add br0 type bridge nf_call_iptables 0; ip link set br0 up');
+    this.inside('lan', 'sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true');
     this.#onLan('node-a', nodeIp);
     this.#onLan('node-b', '192.168.77.2');
     this.#onLan('outside', '192.168.77.3');

@@ -115,7 +115,7 @@ subprogram restore_error_frontend(struct __sk_buff *skb, struct packet *p, __u32
  * An error about a packet that we have sent out with another source: back to the one who really sent it. Gives the rev_nat_id of its flow,
  * 0 without a service, or -DROP_*.
  */
-subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *found)
+subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, enum answered *found)
 {
 	struct nat_key key = { .direction = NAT_INGRESS };
 	struct nat_entry *entry;
@@ -137,10 +137,10 @@ subprogram reverse_snat_error(struct __sk_buff *skb, struct packet *p, bool *fou
 	entry = bpf_map_lookup_elem(&nat, &key);
 	if (!entry)
 		return 0;
-	*found = true;
 	addr_copy(&to, &entry->to_address);
 	port = entry->to_port;
 	id = entry->rev_nat_id;
+	*found = id ? ANSWERS_CLIENT : ANSWERS_POD;
 	ret = rewrite_quoted(skb, p, &q, SOURCE, &to, port);
 	if (ret >= 0)
 		ret = rewrite(skb, p, DESTINATION, &to, 0);

@@ -42,10 +42,13 @@ subprogram to_remote_backend(struct __sk_buff *skb, struct packet *p, struct ct_
 
 	if (!p || !flow)
 		return -DROP_INVALID;
+	tuple_of(p, &to);
 	if (!flow->nat_port)
 		flow->nat_ifindex = (__u32)device_towards(skb, p, &flow->backend_address);
-	tuple_of(p, &to);
 	source_of(p, flow->nat_ifindex, &to.saddr);
+	/* What is the node's on any device need not be looked up again. */
+	if (!flow->nat_port && addr_equal(&to.saddr, p->family == 4 ? &config.node_ipv4 : &config.node_ipv6))
+		flow->nat_ifindex = 0;
 	addr_copy(&to.daddr, &flow->backend_address);
 	to.dport = flow->backend_port;
 	ret = nat_service(p, flow, &to);
@@ -110,7 +113,7 @@ static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, 
 }
 
 /* A reply to a flow that left with our address: source NAT and service are undone. */
-static __always_inline int undo_nat(struct __sk_buff *skb, struct packet *p, bool *found)
+static __always_inline int undo_nat(struct __sk_buff *skb, struct packet *p, enum answered *found)
 {
 	int id;
 
@@ -145,28 +148,42 @@ static __always_inline int may_enter(struct __sk_buff *skb, struct packet *p, st
 	return enforce(skb, p, ep, identity ? identity : identity_of(&p->saddr), POLICY_INGRESS);
 }
 
+/* To whoever dialled the service from outside of this node, or its backend there. Nothing is left for to_netdev to do. */
+static __always_inline int pass_on(struct __sk_buff *skb, struct packet *p, __u32 identity)
+{
+	skb->mark = MARK_DONE;
+	return to_remote(skb, p, identity ? identity : IDENTITY_WORLD);
+}
+
+/* A flow of a service, to its backend: here, or where its source has been translated to before. */
+static __always_inline struct endpoint_entry *backend_here(const struct ct_service_entry *flow)
+{
+	return flow->nat_port ? NULL : endpoint_lookup(&flow->backend_address);
+}
+
 /* TC_ACT_UNSPEC: none of ours, the stack's business. `identity` of the sender, 0: not known yet. */
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32 identity)
 {
+	enum answered found = ANSWERS_NOTHING;
 	struct ct_service_entry *flow = NULL;
 	struct endpoint_entry *ep;
-	bool found = false, proxied;
+	bool proxied;
 	int ret = undo_nat(skb, p, &found);
 
+	if (ret >= 0 && found == ANSWERS_CLIENT)
+		return pass_on(skb, p, identity);
 	if (ret >= 0 && !found && lb_may_apply(p))
 		ret = find_target(skb, p, &flow);
 	if (ret != TC_ACT_OK)
 		return ret;
-	ep = endpoint_lookup(flow ? &flow->backend_address : &p->daddr);
+	ep = flow ? backend_here(flow) : endpoint_lookup(&p->daddr);
 	proxied = ep && (p->flags & PACKET_DELEGATED);
 	if (flow && !proxied)
 		ret = ep ? to_local_backend(skb, p, flow) : to_remote_backend(skb, p, flow);
 	if (ret < 0)
 		return ret;
-	if (!ep && (flow || found)) {
-		skb->mark = MARK_DONE;
-		return to_remote(skb, p, identity ? identity : IDENTITY_WORLD);
-	}
+	if (!ep && flow)
+		return pass_on(skb, p, identity);
 	if (!ep)
 		return is_unserved(&p->daddr) ? -DROP_NO_SERVICE : TC_ACT_UNSPEC;
 	ret = may_enter(skb, p, ep, identity);

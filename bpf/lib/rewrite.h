@@ -28,76 +28,6 @@ static __always_inline __u64 csum_flags(const struct packet *p)
 	return p->proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
-static __always_inline int rewrite_v4(struct __sk_buff *skb, struct packet *p, enum side side, __be32 to)
-{
-	int offset = ETH_HLEN_ + (side == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
-	__be32 from = side == SOURCE ? p->saddr.words[3] : p->daddr.words[3];
-	int csum = l4_csum_offset(p);
-
-	if (csum >= 0 &&
-	    bpf_l4_csum_replace(skb, p->l4_offset + csum, from, to, BPF_F_PSEUDO_HDR | csum_flags(p) | 4) < 0)
-		return -DROP_CSUM_L4;
-	if (bpf_l3_csum_replace(skb, ETH_HLEN_ + offsetof(struct iphdr, check), from, to, 4) < 0)
-		return -DROP_CSUM_L3;
-	return bpf_skb_store_bytes(skb, offset, &to, 4, 0) < 0 ? -DROP_WRITE_ERROR : 0;
-}
-
-static __always_inline int rewrite_v6(struct __sk_buff *skb, struct packet *p, enum side side, const struct addr *to)
-{
-	int offset = ETH_HLEN_ + (side == SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
-	struct addr from;
-	struct addr target;
-	int csum = l4_csum_offset(p);
-
-	addr_copy(&from, side == SOURCE ? &p->saddr : &p->daddr);
-	addr_copy(&target, to);
-	if (csum >= 0) {
-		__s64 diff = bpf_csum_diff(from.words, 16, target.words, 16, 0);
-
-		if (bpf_l4_csum_replace(skb, p->l4_offset + csum, 0, diff, BPF_F_PSEUDO_HDR | csum_flags(p)) < 0)
-			return -DROP_CSUM_L4;
-	}
-	return bpf_skb_store_bytes(skb, offset, &target, 16, 0) < 0 ? -DROP_WRITE_ERROR : 0;
-}
-
-/* Of TCP and UDP the port, of ICMP echo the identifier. */
-static __always_inline int rewrite_port(struct __sk_buff *skb, struct packet *p, enum side side, __be16 to)
-{
-	__be16 from = side == SOURCE ? p->sport : p->dport;
-	bool icmp = packet_is_icmp(p);
-	int offset = p->l4_offset + (icmp ? 4 : side == SOURCE ? 0 : 2);
-	int csum = icmp ? 2 : l4_csum_offset(p);
-
-	if (from == to || (p->flags & PACKET_NO_L4))
-		return 0;
-	if (p->proto == IPPROTO_SCTP)
-		return sctp_rewrite_port(skb, p, side == SOURCE ? 0 : 2, from, to);
-	if (csum >= 0 && bpf_l4_csum_replace(skb, p->l4_offset + csum, from, to, csum_flags(p) | 2) < 0)
-		return -DROP_CSUM_L4;
-	return bpf_skb_store_bytes(skb, offset, &to, 2, 0) < 0 ? -DROP_WRITE_ERROR : 0;
-}
-
-/* Gives one side of the packet another address and port; `p` follows. 0 or -DROP_*. */
-subprogram rewrite(struct __sk_buff *skb, struct packet *p, __u32 side, const struct addr *to, __u16 port)
-{
-	int ret;
-
-	if (!p || !to)
-		return -DROP_INVALID;
-	ret = p->family == 4 ? rewrite_v4(skb, p, side, to->words[3]) : rewrite_v6(skb, p, side, to);
-	if (ret < 0)
-		return ret;
-	ret = (p->flags & PACKET_HAS_PORTS) ? rewrite_port(skb, p, side, port) : 0;
-	if (side == SOURCE) {
-		addr_copy(&p->saddr, to);
-		p->sport = port;
-	} else {
-		addr_copy(&p->daddr, to);
-		p->dport = port;
-	}
-	return ret;
-}
-
 /* A one's complement sum of 32-bit words, as the checksum helpers take it. */
 static __always_inline __u32 fold_words(__u64 sum)
 {
@@ -105,64 +35,29 @@ static __always_inline __u32 fold_words(__u64 sum)
 	return (__u32)((sum & 0xffffffff) + (sum >> 32));
 }
 
-static __always_inline int rewrite_addresses_v4(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
+static __always_inline __u32 address_diff(const struct packet *p, const struct tuple *to)
 {
-	__be32 addresses[2] = { to->saddr.words[3], to->daddr.words[3] };
-	__u32 diff = fold_words((__u64)(__u32)~p->saddr.words[3] + (__u32)~p->daddr.words[3] + addresses[0] + addresses[1]);
-	int csum = l4_csum_offset(p);
-
-	if (csum >= 0 && bpf_l4_csum_replace(skb, p->l4_offset + csum, 0, diff, BPF_F_PSEUDO_HDR | csum_flags(p)) < 0)
-		return -DROP_CSUM_L4;
-	if (bpf_l3_csum_replace(skb, ETH_HLEN_ + offsetof(struct iphdr, check), 0, diff, 0) < 0)
-		return -DROP_CSUM_L3;
-	return bpf_skb_store_bytes(skb, ETH_HLEN_ + offsetof(struct iphdr, saddr), addresses, 8, 0) < 0 ? -DROP_WRITE_ERROR : 0;
+	if (p->family == 6)
+		return (__u32)bpf_csum_diff((__be32 *)p->saddr.words, 32, (__be32 *)to->saddr.words, 32, 0);
+	return fold_words((__u64)(__u32)~p->saddr.words[3] + (__u32)~p->daddr.words[3] + to->saddr.words[3] + to->daddr.words[3]);
 }
 
-static __always_inline int rewrite_addresses_v6(struct __sk_buff *skb, struct packet *p, const struct tuple *to)
+/*
+ * The checksum behind the IP header, which covers the addresses by a pseudo header. Only the kernel knows whether it stands for the whole
+ * packet already or for the pseudo header alone (CHECKSUM_PARTIAL), so addresses and ports are told to it apart.
+ */
+static __always_inline int update_l4_checksum(struct __sk_buff *skb, const struct packet *p, const struct tuple *to, __u32 addresses)
 {
-	int csum = l4_csum_offset(p);
+	__u32 ports = fold_words((__u64)(__u16)~p->sport + (__u16)~p->dport + to->sport + to->dport);
+	int offset = l4_csum_offset(p);
 
-	if (csum >= 0) {
-		__s64 diff = bpf_csum_diff(p->saddr.words, 32, (__be32 *)to->saddr.words, 32, 0);
-
-		if (bpf_l4_csum_replace(skb, p->l4_offset + csum, 0, diff, BPF_F_PSEUDO_HDR | csum_flags(p)) < 0)
-			return -DROP_CSUM_L4;
-	}
-	return bpf_skb_store_bytes(skb, ETH_HLEN_ + offsetof(struct ipv6hdr, saddr), to, 32, 0) < 0 ? -DROP_WRITE_ERROR : 0;
-}
-
-static __always_inline int rewrite_ports(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
-{
-	__be16 ports[2] = { to->sport, to->dport };
-	__u32 diff = fold_words((__u64)(__u16)~p->sport + (__u16)~p->dport + ports[0] + ports[1]);
-	int csum = l4_csum_offset(p);
-
-	if (p->sport == to->sport && p->dport == to->dport)
+	if (offset < 0)
 		return 0;
-	if (p->proto == IPPROTO_SCTP)
-		return sctp_rewrite_ports(skb, p, to);
-	if (csum >= 0 && bpf_l4_csum_replace(skb, p->l4_offset + csum, 0, diff, csum_flags(p)) < 0)
+	if (bpf_l4_csum_replace(skb, p->l4_offset + offset, 0, addresses, BPF_F_PSEUDO_HDR | csum_flags(p)) < 0)
 		return -DROP_CSUM_L4;
-	return bpf_skb_store_bytes(skb, p->l4_offset, ports, 4, 0) < 0 ? -DROP_WRITE_ERROR : 0;
-}
-
-/* Both sides at once; `p` follows. 0 or -DROP_*. */
-subprogram rewrite_tuple(struct __sk_buff *skb, struct packet *p, const struct tuple *to)
-{
-	int ret;
-
-	if (!p || !to)
-		return -DROP_INVALID;
-	ret = p->family == 4 ? rewrite_addresses_v4(skb, p, to) : rewrite_addresses_v6(skb, p, to);
-	if (ret >= 0 && (p->flags & PACKET_HAS_PORTS) && !(p->flags & PACKET_NO_L4))
-		ret = packet_is_icmp(p) ? rewrite_port(skb, p, to->sport == p->sport ? DESTINATION : SOURCE,
-						       to->sport == p->sport ? to->dport : to->sport)
-					: rewrite_ports(skb, p, to);
-	addr_copy(&p->saddr, &to->saddr);
-	addr_copy(&p->daddr, &to->daddr);
-	p->sport = to->sport;
-	p->dport = to->dport;
-	return ret;
+	if (packet_is_icmp(p) || (p->sport == to->sport && p->dport == to->dport))
+		return 0;
+	return bpf_l4_csum_replace(skb, p->l4_offset + offset, 0, ports, csum_flags(p)) < 0 ? -DROP_CSUM_L4 : 0;
 }
 
 /* The first `size` bytes, a constant, to be changed in place; NULL: the packet is shorter. */
@@ -171,6 +66,112 @@ static __always_inline void *writable_start(struct __sk_buff *skb, __u32 size)
 	if ((void *)(long)skb->data + size > (void *)(long)skb->data_end && bpf_skb_pull_data(skb, size) < 0)
 		return NULL;
 	return (void *)(long)skb->data + size > (void *)(long)skb->data_end ? NULL : (void *)(long)skb->data;
+}
+
+static __always_inline int put_addresses_v4(struct __sk_buff *skb, const struct tuple *to, __u32 diff)
+{
+	struct iphdr *ip = writable_start(skb, L4_OFFSET_V4);
+	__u32 sum;
+
+	if (!ip)
+		return -DROP_WRITE_ERROR;
+	ip = (void *)ip + ETH_HLEN_;
+	ip->saddr = to->saddr.words[3];
+	ip->daddr = to->daddr.words[3];
+	sum = (__u16)~ip->check + (diff & 0xffff) + (diff >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = (__sum16)~((sum & 0xffff) + (sum >> 16));
+	return 0;
+}
+
+static __always_inline int put_addresses_v6(struct __sk_buff *skb, const struct tuple *to)
+{
+	struct ipv6hdr *ip = writable_start(skb, L4_OFFSET_V6);
+
+	if (!ip)
+		return -DROP_WRITE_ERROR;
+	ip = (void *)ip + ETH_HLEN_;
+	__builtin_memcpy(&ip->saddr, &to->saddr, 16);
+	__builtin_memcpy(&ip->daddr, &to->daddr, 16);
+	return 0;
+}
+
+/* Behind an IP header without options or extensions in place. */
+static __always_inline int put_ports(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
+{
+	__be16 ports[2] = { to->sport, to->dport };
+	__be16 *at = NULL;
+
+	if (p->l4_offset == L4_OFFSET_V4)
+		at = writable_start(skb, L4_OFFSET_V4 + 4);
+	if (!at)
+		return bpf_skb_store_bytes(skb, p->l4_offset, ports, 4, 0) < 0 ? -DROP_WRITE_ERROR : 0;
+	at = (void *)at + L4_OFFSET_V4;
+	at[0] = ports[0];
+	at[1] = ports[1];
+	return 0;
+}
+
+/* Of an ICMP echo: a request has it in sport, a reply in dport. */
+static __always_inline int put_identifier(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
+{
+	__be16 from = p->sport != to->sport ? p->sport : p->dport;
+	__be16 id = p->sport != to->sport ? to->sport : to->dport;
+
+	if (from == id)
+		return 0;
+	if (bpf_l4_csum_replace(skb, p->l4_offset + offsetof(struct icmphdr, checksum), from, id, 2) < 0)
+		return -DROP_CSUM_L4;
+	return bpf_skb_store_bytes(skb, p->l4_offset + offsetof(struct icmphdr, id), &id, 2, 0) < 0 ? -DROP_WRITE_ERROR : 0;
+}
+
+static __always_inline int change_ports(struct __sk_buff *skb, const struct packet *p, const struct tuple *to)
+{
+	if (!(p->flags & PACKET_HAS_PORTS) || (p->flags & PACKET_NO_L4))
+		return 0;
+	if (packet_is_icmp(p))
+		return put_identifier(skb, p, to);
+	if (p->sport == to->sport && p->dport == to->dport)
+		return 0;
+	return p->proto == IPPROTO_SCTP ? sctp_rewrite_ports(skb, p, to) : put_ports(skb, p, to);
+}
+
+static __always_inline int change_tuple(struct __sk_buff *skb, struct packet *p, const struct tuple *to)
+{
+	__u32 addresses = address_diff(p, to);
+	int ret = update_l4_checksum(skb, p, to, addresses);
+
+	if (ret >= 0)
+		ret = p->family == 4 ? put_addresses_v4(skb, to, addresses) : put_addresses_v6(skb, to);
+	if (ret >= 0)
+		ret = change_ports(skb, p, to);
+	addr_copy(&p->saddr, &to->saddr);
+	addr_copy(&p->daddr, &to->daddr);
+	p->sport = to->sport;
+	p->dport = to->dport;
+	return ret;
+}
+
+/* Gives the packet other addresses and ports; `p` follows. 0 or -DROP_*. */
+global_subprogram rewrite_tuple(struct __sk_buff *skb, struct packet *p, const struct tuple *to)
+{
+	return p && to ? change_tuple(skb, p, to) : -DROP_INVALID;
+}
+
+/* The same of one side alone. */
+global_subprogram rewrite(struct __sk_buff *skb, struct packet *p, __u32 side, const struct addr *address, __u32 port)
+{
+	struct tuple to;
+
+	if (!p || !address)
+		return -DROP_INVALID;
+	tuple_of(p, &to);
+	addr_copy(side == SOURCE ? &to.saddr : &to.daddr, address);
+	if (side == SOURCE)
+		to.sport = (__be16)port;
+	else
+		to.dport = (__be16)port;
+	return change_tuple(skb, p, &to);
 }
 
 /* One less in the high byte of its 16-bit word is one more in the checksum's (RFC 1624). */

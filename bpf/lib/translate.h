@@ -20,8 +20,11 @@ subprogram snat(struct __sk_buff *skb, struct packet *p, const struct addr *sour
 	return ret < 0 ? ret : rewrite(skb, p, SOURCE, source, out.sport);
 }
 
-/* Undoes source NAT on a reply, and gives it its frontend back when the flow was a service's. *found tells whether the packet was one. */
-subprogram reverse_snat(struct __sk_buff *skb, struct packet *p, bool *found)
+/* Whose flow a packet answers that came to an address and port of ours: nobody's, a masqueraded pod's, a client's of a service. */
+enum answered { ANSWERS_NOTHING, ANSWERS_POD, ANSWERS_CLIENT };
+
+/* Undoes source NAT on a reply, and gives it its frontend back when the flow was a service's. */
+subprogram reverse_snat(struct __sk_buff *skb, struct packet *p, enum answered *found)
 {
 	struct lb_revnat *frontend = NULL;
 	struct nat_entry *entry;
@@ -33,8 +36,8 @@ subprogram reverse_snat(struct __sk_buff *skb, struct packet *p, bool *found)
 	entry = nat_reply(p);
 	if (!entry)
 		return 0;
-	*found = true;
 	id = entry->rev_nat_id;
+	*found = id ? ANSWERS_CLIENT : ANSWERS_POD;
 	tuple_of(p, &to);
 	addr_copy(&to.daddr, &entry->to_address);
 	to.dport = entry->to_port;
