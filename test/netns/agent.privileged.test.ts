@@ -29,6 +29,8 @@ describe('agent', { skip }, () => {
   /** What each of our own pins holds: other agents on the machine come and go. */
   const linkIds = (): readonly unknown[] =>
     links().map(name => pinnedLinkInfo(join(node.directory, 'bpf/ciliate/links', name)));
+  const tryInPod = (id: string, command: string): string =>
+    spawnSync('sh', ['-c', `nsenter --net=/run/netns/${node.name}-${id} ${command}`], { encoding: 'utf8' }).stdout;
   before(async () => {
     await node.up();
     for (const id of ['a', 'b']) {
@@ -160,6 +162,34 @@ describe('agent', { skip }, () => {
       const found = (await node.get('/v1/endpoint/container-id:c')) as { readonly code?: string };
       if (found.code === 'NOT_FOUND') throw new Error('gone');
     }, /gone/);
+  });
+
+  test('who has no identity yet is init, and isolated as soon as there is a policy; a lost API server opens nothing', async () => {
+    const policies = '/apis/networking.k8s.io/v1/networkpolicies';
+    const pings = (): boolean => / 0% packet loss/.test(tryInPod('a', 'ping -c 2 -i 0.2 -W 1 10.244.1.2'));
+    const isolated = (wanted: boolean) =>
+      eventually(wanted ? 'closed' : 'open', async () => (pings() === wanted ? undefined : true), 20_000);
+    const found = (await node.get('/v1/endpoint/container-id:a')) as {
+      readonly status: { readonly identity: { readonly id: number; readonly labels: readonly string[] } };
+    };
+    assert.deepEqual(found.status.identity, { id: 5, labels: ['reserved:init'] });
+    await isolated(false);
+    const metadata = { name: 'somewhere', namespace: 'default' };
+    node.setObjects({ [policies]: [{ metadata, spec: { podSelector: { matchLabels: { no: 'body' } } } }] });
+    await isolated(true);
+    await node.stopApi();
+    await delay(1500);
+    assert.equal(pings(), false, 'the API server is away');
+    const netns = node.addPod('late');
+    assert.equal(node.plugin({ command: 'ADD', containerId: 'late', netns }).code, 0);
+    assert.equal(/ 0% packet loss/.test(tryInPod('late', 'ping -c 1 -W 1 10.244.1.2')), false, 'one that comes now');
+    await node.stopAgent('SIGKILL');
+    assert.equal(pings(), false, 'nor does a killed agent');
+    await node.startAgent();
+    assert.equal(pings(), false, 'nor one that starts without the API server');
+    assert.equal(node.plugin({ command: 'DEL', containerId: 'late', netns }).code, 0);
+    node.startApi();
+    await isolated(false);
   });
 
   test('without API server at start: ready from known state, deletes nothing, adds pods', async () => {

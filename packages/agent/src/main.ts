@@ -182,6 +182,7 @@ class Agent {
         pods,
         namespaces,
         identities,
+        remoteEndpoints: this.#tables.remoteEndpoints,
         writers,
         setIdentity: (id, identity, labels) => endpoints.setIdentity(id, identity, labels),
         log: this.#log,
@@ -203,6 +204,7 @@ class Agent {
     this.#trackHost(api);
     const publisher = new EndpointPublisher({
       endpoints: table,
+      published: this.#tables.remoteEndpoints,
       writers,
       nodeAddress: () => internalAddresses(this.#local.row)[0],
       podUid: (namespace, name) => pods.get(`${namespace}/${name}`)?.uid ?? '',

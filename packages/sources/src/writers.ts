@@ -74,13 +74,25 @@ export class KubeWriters {
     );
   }
 
-  async deleteCiliumEndpoint(namespace: string, name: string): Promise<void> {
-    await this.#delete(resourcePaths.ciliumEndpoint(namespace, name));
+  /** Unless it has become somebody else's: a pod of the same name may run on another node by now. */
+  async deleteCiliumEndpoint(namespace: string, name: string, isOurs: (object: KubeObject) => boolean): Promise<void> {
+    const path = resourcePaths.ciliumEndpoint(namespace, name);
+    const object = await this.get(path);
+    if (object === undefined || !isOurs(object)) return;
+    const { uid, resourceVersion } = object.metadata ?? {};
+    try {
+      await this.#api.request('DELETE', path, { body: deleteOptions({ uid, resourceVersion }) });
+    } catch (error) {
+      const status = apiStatus(error);
+      // Changed since we looked: perhaps it is another's now.
+      if (status === 409) return this.deleteCiliumEndpoint(namespace, name, isOurs);
+      if (status !== 404) throw error;
+    }
   }
 
   /**
-   * Claims a number for a set of labels. True: the object is ours or was already there with equal labels; false: the
-   * number belongs to other labels.
+   * Claims a number for a set of labels, before it is used by somebody here. True: the object is ours, or was there with equal labels, and says
+   * now that it is in use, so that nobody who saw it unused takes it away; false: the number belongs to other labels.
    */
   async claimIdentity(id: number, labels: Readonly<Record<string, string>>): Promise<boolean> {
     const object = {
@@ -98,7 +110,18 @@ export class KubeWriters {
     const existing = await this.get(resourcePaths.ciliumIdentity(id));
     // Deleted between our two requests: the caller tries the same number again.
     if (existing === undefined) return this.claimIdentity(id, labels);
-    return sameLabels(existing['security-labels'], labels);
+    if (!sameLabels(existing['security-labels'], labels)) return false;
+    const annotations = { [heartbeatAnnotation]: new Date().toISOString() };
+    try {
+      await this.#api.request('PATCH', resourcePaths.ciliumIdentity(id), {
+        body: { metadata: { annotations } },
+        contentType: mergePatch,
+      });
+    } catch (error) {
+      if (apiStatus(error) !== 404) throw error;
+      return this.claimIdentity(id, labels);
+    }
+    return true;
   }
 
   /** A warning that `kubectl describe service` shows. One that is there already, from another node, is left as it is. */
@@ -162,14 +185,17 @@ export class KubeWriters {
       return this.#api.request('PATCH', path, { body: patch, contentType: mergePatch });
     }
   }
+}
 
-  async #delete(path: string): Promise<void> {
-    try {
-      await this.#api.request('DELETE', path);
-    } catch (error) {
-      if (apiStatus(error) !== 404) throw error;
-    }
-  }
+/** The field's name: when somebody last began to use an identity. */
+export const heartbeatAnnotation = 'io.cilium.heartbeat';
+
+/** The object as it was seen, or nothing: 409 says that it is another one now. */
+export function deleteOptions(preconditions: {
+  readonly uid?: string | undefined;
+  readonly resourceVersion?: string | undefined;
+}): unknown {
+  return { apiVersion: 'v1', kind: 'DeleteOptions', preconditions };
 }
 
 /** 'k8s:app' → 'app', for selection with kubectl; label keys that Kubernetes would refuse are left out. */

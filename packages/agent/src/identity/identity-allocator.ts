@@ -8,6 +8,7 @@ import {
   labelsKey,
   type NamespaceRow,
   type PodRow,
+  type RemoteEndpointRow,
   securityLabels,
 } from '@ciliate/model';
 import type { KubeWriters } from '@ciliate/sources';
@@ -27,6 +28,7 @@ export interface IdentityAllocatorModules {
   readonly pods: Table<PodRow, string>;
   readonly namespaces: Table<NamespaceRow, string>;
   readonly identities: Table<IdentityRow, string>;
+  readonly remoteEndpoints: Table<RemoteEndpointRow, string>;
   readonly writers: KubeWriters;
   readonly setIdentity: (endpoint: number, identity: number, labels: Labels) => void;
   readonly log: Log;
@@ -40,6 +42,9 @@ export class IdentityAllocator implements Service {
   readonly #queue: KeyedQueue;
   /** labelsKey → id, of the identities table and of our own claims. */
   readonly #byLabels = new Map<string, number>();
+  readonly #labelsById = new Map<number, string>();
+  /** labelsKey → the number that has been taken away from these labels: endpoints here that have it claim again. */
+  readonly #lost = new Map<string, number>();
   readonly #cursor: ReturnType<Table<IdentityRow, string>['changes']>;
   #unsubscribe: (() => void)[] = [];
 
@@ -70,36 +75,54 @@ export class IdentityAllocator implements Service {
     return this.#queue.health();
   }
 
-  /** What is known without asking anyone; undefined when the pod or its identity is not. */
+  /** What is known, and in use, without asking anyone; undefined when the pod or its identity is not. */
   known(pod: { readonly namespace: string; readonly name: string }): { identity: number; labels: Labels } | undefined {
     this.#learn();
     const labels = this.#labelsOf(pod.namespace, pod.name);
     const identity = labels === undefined ? undefined : this.#byLabels.get(labelsKey(labels));
-    return labels === undefined || identity === undefined ? undefined : { identity, labels };
+    if (labels === undefined || identity === undefined || !this.#isInUse(identity)) return undefined;
+    return { identity, labels };
   }
 
   #enqueue(): void {
     this.#learn();
     for (const row of this.#modules.endpoints.all()) {
       const labels = row.kind === 'pod' ? this.#labelsOf(row.podNamespace, row.podName) : undefined;
-      if (labels !== undefined && labelsKey(labels) !== labelsKey(row.labels)) this.#queue.add(String(row.id));
+      if (labels !== undefined && !this.#isRight(row, labels)) this.#queue.add(String(row.id));
     }
   }
 
   async #resolve(id: number): Promise<void> {
     const row = this.#modules.endpoints.get(String(id));
     const labels = row === undefined ? undefined : this.#labelsOf(row.podNamespace, row.podName);
-    if (row === undefined || labels === undefined || labelsKey(labels) === labelsKey(row.labels)) return;
-    const identity = this.#byLabels.get(labelsKey(labels)) ?? (await this.#claim(labels));
+    if (row === undefined || labels === undefined || this.#isRight(row, labels)) return;
+    const known = this.#byLabels.get(labelsKey(labels));
+    const identity =
+      known !== undefined && this.#isInUse(known)
+        ? known
+        : await this.#claim(labels, known ?? this.#lost.get(labelsKey(labels)));
     this.#byLabels.set(labelsKey(labels), identity);
+    this.#lost.delete(labelsKey(labels));
     this.#modules.setIdentity(id, identity, labels);
   }
 
-  async #claim(labels: Labels): Promise<number> {
+  /** Nobody takes away what somebody is seen to use; what is unused may be gone before we have said that we use it. */
+  #isInUse(identity: number): boolean {
+    const { endpoints, remoteEndpoints } = this.#modules;
+    return [endpoints, remoteEndpoints].some(table => table.by('identity', String(identity)).length > 0);
+  }
+
+  /** The endpoint has the identity of its labels, and that is claimed. */
+  #isRight({ identity, labels }: EndpointRow, wanted: Labels): boolean {
+    return labelsKey(labels) === labelsKey(wanted) && this.#lost.get(labelsKey(labels)) !== identity;
+  }
+
+  async #claim(labels: Labels, first: number | undefined): Promise<number> {
+    if (first !== undefined && (await this.#modules.writers.claimIdentity(first, labels))) return first;
     for (const candidate of identityCandidates(labels)) {
       const known = this.#modules.identities.get(String(candidate));
       if (known !== undefined && labelsKey(known.labels) !== labelsKey(labels)) continue;
-      if (known !== undefined || (await this.#modules.writers.claimIdentity(candidate, labels))) return candidate;
+      if (await this.#modules.writers.claimIdentity(candidate, labels)) return candidate;
     }
     throw new Error('every cluster identity from 256 to 65535 is in use: fewer label sets are needed');
   }
@@ -115,12 +138,22 @@ export class IdentityAllocator implements Service {
     );
   }
 
+  #lose(labels: string, id: number): void {
+    this.#labelsById.delete(id);
+    if (this.#byLabels.get(labels) === id) this.#byLabels.delete(labels);
+    if (this.#modules.endpoints.by('identity', String(id)).length > 0) this.#lost.set(labels, id);
+  }
+
   #learn(): void {
     for (const { row, deleted } of this.#cursor.next()) {
       if (row.reserved) continue;
       const key = labelsKey(row.labels);
-      if (!deleted) this.#byLabels.set(key, row.id);
-      else if (this.#byLabels.get(key) === row.id) this.#byLabels.delete(key);
+      const before = this.#labelsById.get(row.id) ?? key;
+      if (deleted || before !== key) this.#lose(before, row.id);
+      if (deleted) continue;
+      this.#labelsById.set(row.id, key);
+      this.#byLabels.set(key, row.id);
+      if (this.#lost.get(key) === row.id) this.#lost.delete(key);
     }
   }
 }

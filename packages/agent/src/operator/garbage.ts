@@ -1,6 +1,6 @@
 /** CiliumEndpoints whose pod is gone and CiliumIdentities that nobody uses are deleted. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { apiStatus, type KubeApi, type KubeObject, objectKey, resourcePaths } from '@ciliate/sources';
+import { apiStatus, deleteOptions, type KubeApi, type KubeObject, objectKey, resourcePaths } from '@ciliate/sources';
 import type { Service } from '../lifecycle.ts';
 import { describe, type Log } from '../log.ts';
 
@@ -16,8 +16,8 @@ export class GarbageCollector implements Service {
   readonly #options: GarbageOptions;
   readonly #api: KubeApi;
   readonly #log: Log;
-  /** Identity → when it was first seen unused, ms. Forgotten with the process: a new leader waits again. */
-  readonly #unusedSince = new Map<string, number>();
+  /** Identity → since when (ms) and in which version it was seen unused. Forgotten with the process: a new leader waits again. */
+  readonly #unused = new Map<string, { readonly since: number; readonly version: string }>();
   /** CiliumEndpoints that had no pod last time: two looks, because lists are not of one moment. */
   #suspects = new Set<string>();
 
@@ -43,9 +43,11 @@ export class GarbageCollector implements Service {
   }
 
   async collect(now: number): Promise<void> {
+    // Identities first: who begins to use one after that has changed it (claimIdentity), and then it stays.
+    const identities = await this.#list(resourcePaths.ciliumIdentities);
     const endpoints = await this.#list(resourcePaths.ciliumEndpoints);
     await this.#collectEndpoints(endpoints);
-    await this.#collectIdentities(endpoints, now);
+    await this.#collectIdentities(identities, endpoints, now);
   }
 
   async #collectEndpoints(endpoints: readonly KubeObject[]): Promise<void> {
@@ -54,27 +56,35 @@ export class GarbageCollector implements Service {
     for (const key of orphans) {
       if (!this.#suspects.has(key)) continue;
       const [namespace = '', name = ''] = key.split('/');
-      await this.#delete(resourcePaths.ciliumEndpoint(namespace, name));
+      const orphan = endpoints.find(endpoint => objectKey(endpoint) === key);
+      if (!(await this.#delete(resourcePaths.ciliumEndpoint(namespace, name), orphan))) continue;
       this.#log.info('CiliumEndpoint without pod deleted', { endpoint: key });
     }
     this.#suspects = orphans;
   }
 
-  async #collectIdentities(endpoints: readonly KubeObject[], now: number): Promise<void> {
+  async #collectIdentities(
+    identities: readonly KubeObject[],
+    endpoints: readonly KubeObject[],
+    now: number,
+  ): Promise<void> {
     const used = new Set(endpoints.map(identityOf));
-    const identities = await this.#list(resourcePaths.ciliumIdentities);
-    for (const name of identities.map(objectKey)) {
-      if (used.has(name)) {
-        this.#unusedSince.delete(name);
-        continue;
-      }
-      const since = this.#unusedSince.get(name) ?? now;
-      this.#unusedSince.set(name, since);
-      if (now - since < this.#options.identityAge * 1000) continue;
-      await this.#delete(resourcePaths.ciliumIdentity(name));
-      this.#unusedSince.delete(name);
-      this.#log.info('unused CiliumIdentity deleted', { identity: name });
+    const names = new Set(identities.map(objectKey));
+    for (const name of this.#unused.keys()) if (!names.has(name)) this.#unused.delete(name);
+    for (const identity of identities) {
+      const name = objectKey(identity);
+      const version = identity.metadata?.resourceVersion ?? '';
+      const before = this.#unused.get(name);
+      if (used.has(name)) this.#unused.delete(name);
+      else if (before?.version !== version) this.#unused.set(name, { since: now, version });
+      else if (now - before.since >= this.#options.identityAge * 1000) await this.#collectIdentity(name, identity);
     }
+  }
+
+  async #collectIdentity(name: string, identity: KubeObject): Promise<void> {
+    const isGone = await this.#delete(resourcePaths.ciliumIdentity(name), identity);
+    this.#unused.delete(name);
+    if (isGone) this.#log.info('unused CiliumIdentity deleted', { identity: name });
   }
 
   async #list(path: string): Promise<readonly KubeObject[]> {
@@ -88,11 +98,16 @@ export class GarbageCollector implements Service {
     return items;
   }
 
-  async #delete(path: string): Promise<void> {
+  /** As it was seen; false: it has changed since, or is gone. */
+  async #delete(path: string, seen: KubeObject | undefined): Promise<boolean> {
+    const { uid, resourceVersion } = seen?.metadata ?? {};
     try {
-      await this.#api.request('DELETE', path);
+      await this.#api.request('DELETE', path, { body: deleteOptions({ uid, resourceVersion }) });
+      return true;
     } catch (error) {
-      if (apiStatus(error) !== 404) throw error;
+      const status = apiStatus(error);
+      if (status !== 404 && status !== 409) throw error;
+      return false;
     }
   }
 }

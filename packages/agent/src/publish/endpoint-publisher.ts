@@ -1,6 +1,6 @@
 /** Endpoints of this node → CiliumEndpoint objects, by which other nodes learn their addresses and identities. */
-import { type Address, type EndpointRow, isIPv4, labelList, type PodRow } from '@ciliate/model';
-import type { KubeWriters, OwnerReference } from '@ciliate/sources';
+import { type Address, type EndpointRow, isIPv4, labelList, type PodRow, type RemoteEndpointRow } from '@ciliate/model';
+import type { KubeObject, KubeWriters, OwnerReference } from '@ciliate/sources';
 import type { ChangeCursor, Table } from '@ciliate/tables';
 import { KeyedQueue, type WorkHealth } from '../keyed-queue.ts';
 import type { Service } from '../lifecycle.ts';
@@ -8,6 +8,8 @@ import type { Log } from '../log.ts';
 
 export interface EndpointPublisherModules {
   readonly endpoints: Table<EndpointRow, string>;
+  /** CiliumEndpoints as the API server has them, ours too. */
+  readonly published: Table<RemoteEndpointRow, string>;
   readonly writers: KubeWriters;
   /** This node's address; undefined until it is known. */
   readonly nodeAddress: () => Address | undefined;
@@ -23,13 +25,17 @@ export class EndpointPublisher implements Service {
   readonly #modules: EndpointPublisherModules;
   readonly #queue: KeyedQueue;
   readonly #cursor: ChangeCursor<EndpointRow>;
+  readonly #seen: ChangeCursor<RemoteEndpointRow>;
   /** namespace/name → what was last written. */
   readonly #published = new Map<string, string>();
-  #unsubscribe: (() => void) | undefined;
+  /** namespace/name → the container for which it was. */
+  readonly #containers = new Map<string, string>();
+  #unsubscribe: (() => void)[] = [];
 
   constructor(modules: EndpointPublisherModules) {
     this.#modules = modules;
     this.#cursor = modules.endpoints.changes();
+    this.#seen = modules.published.changes();
     this.#queue = new KeyedQueue(
       { name: 'sync-to-k8s-ciliumendpoint', concurrency: 8 },
       { work: key => this.#publish(key), log: modules.log },
@@ -38,13 +44,15 @@ export class EndpointPublisher implements Service {
 
   start(signal: AbortSignal): void {
     this.#queue.start(signal);
-    this.#unsubscribe = this.#modules.endpoints.subscribe(() => this.#changed());
+    const { endpoints, published } = this.#modules;
+    this.#unsubscribe = [endpoints, published].map(table => table.subscribe(() => this.#changed()));
     this.#changed();
   }
 
   stop(): void {
-    this.#unsubscribe?.();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#cursor.close();
+    this.#seen.close();
   }
 
   health(): WorkHealth {
@@ -55,18 +63,34 @@ export class EndpointPublisher implements Service {
     for (const { row } of this.#cursor.next()) {
       if (row.kind === 'pod' && row.podName !== '') this.#queue.add(`${row.podNamespace}/${row.podName}`);
     }
+    for (const { key, row, deleted } of this.#seen.next()) {
+      const [own] = this.#modules.endpoints.by('pod', key);
+      if (own === undefined || !this.#isOfPod(own)) continue;
+      // Somebody has taken ours away, or put another in its place.
+      const isThere = !deleted && own.addresses.some(address => row.addresses.includes(address));
+      if (!isThere && this.#published.delete(key)) this.#queue.add(key);
+    }
+  }
+
+  /** The pod is still that one, and of this node: of two nodes that have had one of the name only the pod's own insists. */
+  #isOfPod({ podNamespace, podName, podUid }: EndpointRow): boolean {
+    const uid = this.#modules.podUid(podNamespace, podName);
+    return uid !== '' && (podUid === '' || podUid === uid);
   }
 
   async #publish(key: string): Promise<void> {
     const { endpoints, writers, nodeAddress, podUid, namedPorts } = this.#modules;
     const [namespace = '', name = ''] = key.split('/');
-    const row = endpoints.all().find(endpoint => endpoint.podNamespace === namespace && endpoint.podName === name);
+    const [row] = endpoints.by('pod', key);
+    const node = nodeAddress();
     if (row === undefined) {
-      await writers.deleteCiliumEndpoint(namespace, name);
+      const container = this.#containers.get(key);
+      await writers.deleteCiliumEndpoint(namespace, name, object => isOf(object, node, container));
       this.#published.delete(key);
+      this.#containers.delete(key);
       return;
     }
-    const node = nodeAddress();
+    this.#containers.set(key, row.containerId);
     if (node === undefined) throw new Error('the address of this node is not known yet');
     const uid = row.podUid === '' ? podUid(namespace, name) : row.podUid;
     const owner: OwnerReference | undefined = uid === '' ? undefined : { apiVersion: 'v1', kind: 'Pod', name, uid };
@@ -76,6 +100,14 @@ export class EndpointPublisher implements Service {
     await writers.putCiliumEndpoint(namespace, name, status, owner);
     this.#published.set(key, text);
   }
+}
+
+/** Of this node, and of the container that is gone, when we know which it was. */
+function isOf({ status }: KubeObject, node: Address | undefined, container: string | undefined): boolean {
+  const { networking, 'external-identifiers': ids } = (status ?? {}) as Partial<
+    Parameters<KubeWriters['putCiliumEndpoint']>[2]
+  >;
+  return networking?.node === node && (container === undefined || ids?.['container-id'] === container);
 }
 
 function statusOf(

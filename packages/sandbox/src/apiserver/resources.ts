@@ -200,6 +200,11 @@ export class Resources {
     const uid = at(options, 'preconditions', 'uid');
     if (uid !== undefined && uid !== object.metadata.uid)
       throw conflict(resource, object.metadata.name, `Precondition failed: UID in precondition: ${String(uid)}`);
+    const version = at(options, 'preconditions', 'resourceVersion');
+    if (version !== undefined && version !== object.metadata.resourceVersion) {
+      const why = `Precondition failed: ResourceVersion in precondition: ${String(version)}`;
+      throw conflict(resource, object.metadata.name, why);
+    }
     if (at(options, 'propagationPolicy') === 'Orphan') this.#orphan(object);
     const onNode = resource.kind === 'Pod' && at(object, 'spec', 'nodeName') !== undefined && grace > 0;
     const isNamespace = resource.kind === 'Namespace' && listAt(object, 'spec', 'finalizers').length > 0;
