@@ -45,7 +45,7 @@ class Rates {
 
 async function measureTraffic(peers: readonly Guarded[], options: BenchOptions): Promise<Rates> {
   const { rounds, load, progress, quick } = options;
-  const length = quick ? { seconds: 0.2, pieces: 2 } : { seconds: 0.9, pieces: 6 };
+  const length = quick ? { seconds: 0.2, pieces: 2 } : { seconds: 0.96, pieces: 12 };
   const rates = new Rates();
   for (let round = 0; round < rounds; round += 1) {
     for (const mode of modes) {

@@ -47,7 +47,7 @@ async function measureSize(size: number, modes: readonly Mode[], options: BenchO
 
 async function measureTraffic(size: number, peers: readonly Peer[], modes: readonly Mode[], options: BenchOptions) {
   const { rounds, load, progress, quick } = options;
-  const length = quick ? { seconds: 0.2, pieces: 2 } : { seconds: 0.6, pieces: 4 };
+  const length = quick ? { seconds: 0.2, pieces: 2 } : { seconds: 0.6, pieces: 6 };
   const measured = new Map<string, Measured>();
   for (let round = 0; round < rounds; round += 1) {
     for (const mode of modes) {
