@@ -53,9 +53,10 @@ export function isSurrogate(address: Address): boolean {
 /** Who gets an address that several services want, the lowest first. */
 const ranks: Readonly<Record<FrontendType, number>> = {
   ClusterIP: 0,
-  LoadBalancer: 1,
-  ExternalIPs: 2,
-  NodePort: 3,
+  // The API server has given the port to one service alone: who writes a node's address into another takes nothing from it.
+  NodePort: 1,
+  LoadBalancer: 2,
+  ExternalIPs: 3,
   HostPort: 4,
   LocalRedirect: 5,
 };

@@ -212,9 +212,9 @@ function oracle(
       const hasNodePort = candidate.type === 'NodePort' || candidate.type === 'LoadBalancer';
       const ranks = [
         it.port === port && candidate.clusterIPs.includes(address),
+        it.nodePort === port && hasNodePort && onNode && families.includes(isIPv4(address)),
         it.port === port && candidate.loadBalancerIPs.includes(address),
         it.port === port && candidate.externalIPs.includes(address),
-        it.nodePort === port && hasNodePort && onNode && families.includes(isIPv4(address)),
       ];
       const rank = ranks.indexOf(true);
       if (rank >= 0 && (owner === undefined || rank < owner.rank)) owner = { rank, service: candidate, name: it.name };
