@@ -9,6 +9,7 @@ import {
   nodeConfigDefaults,
   type Parsed,
   parseAddress,
+  reservedIdentities,
   securityLabels,
   serviceFromK8s,
 } from '@ciliate/model';
@@ -136,6 +137,18 @@ test('endpoints that are no pods count by their addresses, as long as they are t
   await clock.advance(100);
   assert.equal(allowed(numberOf('192.0.2.10/32')), true);
   assert.equal(allowed(first), false);
+  stop();
+});
+
+test('an endpoint without identity of its own yet does not stand for all that have none', async () => {
+  const { clock, steps, allowed, stop } = setup(rules.allow);
+  for (const step of ['policy', 'service', 'slice'] as const) steps[step]();
+  steps.pod(reservedIdentities.init);
+  await clock.advance(100);
+  assert.equal(allowed(reservedIdentities.init), false);
+  steps.pod(400);
+  await clock.advance(100);
+  assert.deepEqual([allowed(400), allowed(reservedIdentities.init)], [true, false]);
   stop();
 });
 

@@ -4,6 +4,7 @@ import {
   hostPrefix,
   type Labels,
   matchesTerms,
+  minClusterIdentity,
   type Peer,
   type PolicyRow,
   type Prefix,
@@ -52,7 +53,8 @@ export function targetsOf(
     for (const address of addressesOf(service)) {
       const id = identityOf(address);
       if (id === undefined) prefixes.add(hostPrefix(address));
-      else ids.add(id);
+      // Who has no identity of his own yet is nobody in particular: his number is that of all who have none.
+      else if (id >= minClusterIdentity) ids.add(id);
     }
   }
   return { selectors, ids: [...ids].toSorted((a, b) => a - b), prefixes: [...prefixes].toSorted() };
