@@ -93,19 +93,35 @@ static __always_inline int to_local_backend(struct __sk_buff *skb, struct packet
 	return ct_create(p, CT_INGRESS, flow->rev_nat_id, CT_NODE_PORT);
 }
 
-/* TC_ACT_OK: *flow says where the packet goes, when it is for a service at all. Else its end: refused, or a drop. */
-static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, struct ct_service_entry **flow)
+/* Where a service is not for everybody outside. 0 or -DROP_*. */
+static __always_inline int may_dial(const struct packet *p, const struct lb_service *service)
 {
-	struct lb_service *service;
-	struct lb_key key;
-
-	service = lb_lookup(p, &key);
-	if (!service)
-		return TC_ACT_OK;
 	if (!(service->flags & LB_SVC_ROUTABLE) && !(config.flags & CONFIG_EXTERNAL_CLUSTER_IP))
 		return -DROP_NO_SERVICE;
 	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, service->rev_nat_id, service->flags))
 		return -DROP_NOT_IN_SOURCE_RANGE;
+	return 0;
+}
+
+/*
+ * TC_ACT_OK: *flow says where the packet goes, when it is for a service at all. Else its end: refused, or a drop. `inside`: its sender belongs
+ * to the cluster.
+ */
+static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, struct ct_service_entry **flow, bool inside)
+{
+	struct lb_service *service;
+	struct lb_key key;
+	int ret = 0;
+
+	service = lb_lookup(p, &key);
+	if (inside)
+		service = lb_inside(&key, service);
+	if (!service)
+		return TC_ACT_OK;
+	if (!inside)
+		ret = may_dial(p, service);
+	if (ret < 0)
+		return ret;
 	if (service->flags & LB_SVC_DELEGATED)
 		p->flags |= PACKET_DELEGATED;
 	*flow = lb_target(p, &key, service);
@@ -173,7 +189,7 @@ static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32
 	if (ret >= 0 && found == ANSWERS_CLIENT)
 		return pass_on(skb, p, identity);
 	if (ret >= 0 && !found && lb_may_apply(p))
-		ret = find_target(skb, p, &flow);
+		ret = find_target(skb, p, &flow, false);
 	if (ret != TC_ACT_OK)
 		return ret;
 	ep = flow ? backend_here(flow) : endpoint_lookup(&p->daddr);

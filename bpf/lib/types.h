@@ -348,6 +348,7 @@ enum endpoint_flags {
 	ENDPOINT_POLICY_EGRESS = 16,
 	ENDPOINT_POLICY_CLASS = 32, /* some rule names address blocks that pods may be in: policy_classes is asked too */
 	ENDPOINT_POLICY_AUDIT = 64, /* what policy would drop is reported and let through */
+	ENDPOINT_FOREIGN = 256, /* a pod of this node that another CNI has wired: the node's routes lead to it */
 	ENDPOINT_POLICY_LOCKDOWN = 128, /* its policy does not fit the map: everything new is dropped */
 };
 
@@ -415,7 +416,7 @@ struct netdev_entry {
 	struct addr ipv6;
 	__u8 mac[6];
 	__u8 l3; /* 1: no Ethernet header (tun, wireguard) */
-	__u8 pad;
+	__u8 bridge; /* 1: netfilter may have seen its packets before we do (bridge-nf-call-iptables) */
 };
 
 struct node_key {

@@ -41,7 +41,23 @@ export interface AgentNodeOptions {
   readonly agentArguments?: readonly string[];
   /** More objects of the API server, by the path of their collection. */
   readonly objects?: Readonly<Record<string, readonly unknown[]>>;
+  /** Commands that make the node's devices, inside its namespace; else it has an eth0 whose other end nobody has. */
+  readonly wire?: readonly string[];
+  /** Of eth0, without prefix lengths. */
+  readonly addresses?: readonly [ipv4: string, ipv6: string];
+  /** What --devices says; empty: the option is not given. */
+  readonly devices?: string;
 }
+
+const ownAddresses = ['172.31.0.11', 'fd00:172:31::11'] as const;
+const ownWires = [
+  'ip link add eth0 type veth peer name eth0-peer',
+  `ip addr add ${ownAddresses[0]}/24 dev eth0`,
+  `ip addr add ${ownAddresses[1]}/64 dev eth0 nodad`,
+  'ip link set eth0 up',
+  'ip link set eth0-peer up',
+  'ip route add default via 172.31.0.1',
+];
 
 export class AgentNode {
   readonly name: string;
@@ -68,6 +84,11 @@ export class AgentNode {
     return join(this.directory, 'state/ciliate.sock');
   }
 
+  /** Processes in it are this node's to the socket programs. */
+  get cgroup(): string {
+    return this.#cgroup;
+  }
+
   get agentPid(): number {
     return this.#agent?.pid ?? 0;
   }
@@ -78,11 +99,7 @@ export class AgentNode {
     sh(`ip netns add ${this.name}
       mount -t bpf none ${this.directory}/bpf
       ${this.#inside('ip link set lo up')}
-      ${this.#inside('ip link add eth0 type veth peer name eth0-peer')}
-      ${this.#inside('ip addr add 172.31.0.11/24 dev eth0')}
-      ${this.#inside('ip addr add fd00:172:31::11/64 dev eth0 nodad')}
-      ${this.#inside('ip link set eth0 up')}; ${this.#inside('ip link set eth0-peer up')}
-      ${this.#inside('ip route add default via 172.31.0.1')}`);
+      ${(this.#options.wire ?? ownWires).map(command => this.#inside(command)).join('\n')}`);
     this.startApi();
     await this.startAgent();
   }
@@ -90,7 +107,7 @@ export class AgentNode {
   /** `more`: objects of this run alone, by the path of their collection; `version`: resourceVersion of the first list. */
   startApi(more: Readonly<Record<string, readonly unknown[]>> = {}, version = 10): void {
     const podCIDRs = this.#options.podCIDRs ?? ['10.244.1.0/24', 'fd00:10:244::/64'];
-    const addresses = ['172.31.0.11', 'fd00:172:31::11'].map(address => ({ type: 'InternalIP', address }));
+    const addresses = (this.#options.addresses ?? ownAddresses).map(address => ({ type: 'InternalIP', address }));
     const objects = {
       '/api/v1/nodes': [{ metadata: { name: this.name }, spec: { podCIDRs }, status: { addresses } }],
       '/api/v1/namespaces': [{ metadata: { name: 'default', labels: {} } }],
@@ -138,7 +155,8 @@ export class AgentNode {
       entry,
       ...['--node-name', this.name, '--k8s-kubeconfig-path', join(this.directory, 'kubeconfig')],
       ...['--state-dir', join(this.directory, 'state'), '--bpf-root', join(this.directory, 'bpf')],
-      ...['--cgroup-root', this.#cgroup, '--object-dir', join(root, 'build/bpf'), '--devices', 'eth0'],
+      ...['--cgroup-root', this.#cgroup, '--object-dir', join(root, 'build/bpf')],
+      ...(this.#options.devices === '' ? [] : ['--devices', this.#options.devices ?? 'eth0']),
       ...['--cni-conf-dir', join(this.directory, 'net.d')],
       ...(this.#options.agentArguments ?? []),
       ...more,

@@ -46,7 +46,8 @@ export class SctpSocket {
     const packet = Buffer.alloc(16 + payload, 0x5a);
     packet.writeUInt16BE(sport, 0);
     packet.writeUInt16BE(dport, 2);
-    packet.writeUInt32BE(chunk === INIT ? 0 : 1, 4);
+    // The verification tag is the initiate tag of the other side's INIT: the first bytes of its payload. Conntrack looks at it.
+    packet.writeUInt32BE(chunk === INIT ? 0 : 0x5a5a_5a5a, 4);
     packet[12] = chunk;
     packet[13] = 0;
     packet.writeUInt16BE(4 + payload, 14);

@@ -63,7 +63,13 @@ suite('translations of to_netdev and from_netdev', privileged('bpf'), () => {
       endpoints.put({ address: address(pod) }, entry);
       endpoints.put({ address: address(node) }, { ...entry, ifindex: 0, flags: 1 });
     }
-    const device = { ipv4: address('172.30.0.11'), ipv6: address('fd00:172:30::11'), mac: new Uint8Array(6), l3: 0 };
+    const device = {
+      ipv4: address('172.30.0.11'),
+      ipv6: address('fd00:172:30::11'),
+      mac: new Uint8Array(6),
+      l3: 0,
+      bridge: 0,
+    };
     new KernelMap(fd('netdevs'), mapSpecs.netdevs).put({ ifindex: 1 }, device);
   });
   after(() => object?.close());

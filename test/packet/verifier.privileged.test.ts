@@ -4,23 +4,26 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { abiHash, mapSpecs } from '../../packages/abi/src/index.ts';
+import { abiHash, ConfigFlags, mapSpecs } from '../../packages/abi/src/index.ts';
 import { objects } from '../../packages/datapath/src/index.ts';
 import { KernelError, KernelMap, loadObject } from '../../packages/kernel/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
 import { fullConfig, objectPath } from './config.ts';
+
+const everything = Object.values(ConfigFlags).reduce((all, flag) => all | flag, 0);
+const modes = {
+  native: { flags: everything, routingMode: 0 },
+  vxlan: { flags: everything, routingMode: 1 },
+} as const;
 
 describe('verifier', privileged('bpf'), () => {
   const folder = mkdtempSync(join(tmpdir(), 'ciliate-objects-'));
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   for (const { file, programs } of objects) {
-    for (const routing of ['native', 'vxlan'] as const) {
-      test(`${file} loads at full features, ${routing}`, t => {
-        const object = loadObject({
-          path: objectPath(file),
-          rodata: fullConfig({ routingMode: routing === 'vxlan' ? 1 : 0 }),
-        });
+    for (const [mode, config] of Object.entries(modes)) {
+      test(`${file} loads at full features, ${mode}`, t => {
+        const object = loadObject({ path: objectPath(file), rodata: fullConfig(config) });
         try {
           for (const name of programs) {
             const program = object.programs.get(name);

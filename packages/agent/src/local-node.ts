@@ -12,6 +12,7 @@ export class LocalNode {
   readonly #ipam: Ipam;
   readonly #log: Log;
   readonly #health: boolean;
+  readonly #hasPods: boolean;
   #saved = '';
   #row: NodeRow | undefined;
   /** What the programs were loaded with. */
@@ -22,17 +23,28 @@ export class LocalNode {
   #healthAddresses: readonly Address[] = [];
 
   constructor(
-    options: { readonly stateDir: string; readonly healthEndpoint: boolean },
+    options: {
+      readonly stateDir: string;
+      readonly healthEndpoint: boolean;
+      /** False: pods get their addresses from somebody else. */
+      readonly hasPods: boolean;
+    },
     modules: { readonly ipam: Ipam; readonly log: Log },
   ) {
     this.#path = join(options.stateDir, 'node.json');
     this.#health = options.healthEndpoint;
+    this.#hasPods = options.hasPods;
     this.#ipam = modules.ipam;
     this.#log = modules.log;
   }
 
   get row(): NodeRow | undefined {
     return this.#row;
+  }
+
+  /** Whether programs can be loaded: they hold the node's addresses, and the router's where pods are ours. */
+  get isKnown(): boolean {
+    return internalAddresses(this.#row).length > 0 && (!this.#hasPods || this.#routers.length > 0);
   }
 
   /** Why pods cannot get addresses although the node is known. */
@@ -85,7 +97,7 @@ export class LocalNode {
    */
   complete(row: NodeRow): NodeRow {
     if (!row.local) return row;
-    const podCIDRs = this.#adopt(row.podCIDRs);
+    const podCIDRs = this.#hasPods ? this.#adopt(row.podCIDRs) : row.podCIDRs;
     const local: NodeRow = {
       ...row,
       podCIDRs,
@@ -94,7 +106,7 @@ export class LocalNode {
     };
     this.#row = local;
     this.#logNotices();
-    if (podCIDRs.length > 0 && internalAddresses(local).length > 0) this.#save(local);
+    if (this.isKnown) this.#save(local);
     return local;
   }
 

@@ -23,6 +23,7 @@ import { internalAddresses, LocalNode } from './local-node.ts';
 import { createLog, describe, type Log } from './log.ts';
 import { openDatapath } from './open-datapath.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { overruledOptions, serviceOnlyReason, withServiceOnly } from './options/service-only.ts';
 import { HostTracked } from './policy/host-tracked.ts';
 import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
 import { sceneSettings } from './policy/scene-settings.ts';
@@ -38,11 +39,13 @@ import { version } from './version.ts';
 
 /** Runs until SIGTERM or SIGINT; pods keep their connections. Resolves to the exit code. */
 export async function runAgent(given: AgentOptions, open: OpenDatapath = openDatapath): Promise<number> {
-  const options = withDefaults(given);
+  const options = withServiceOnly(withDefaults(given));
   // Before anything is written or waited for: a node that lacks something is told so at once.
   const cgroupRoot = options['cgroup-root'] === '' ? findCgroupRoot() : options['cgroup-root'];
   requireFeatures(probeFeatures({ bpfRoot: options['bpf-root'], cgroupRoot }));
   const log = createLog(options['log-level'], { subsys: 'agent', node: options['node-name'] });
+  const overruled = overruledOptions(given);
+  if (overruled.length > 0) log.warn('options are without effect', { options: overruled, reason: serviceOnlyReason });
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
   const agent = new Agent(options, { log, open });
@@ -99,10 +102,15 @@ class Agent {
       serviceCIDRs: options['service-cidr'],
     });
     this.#local = new LocalNode(
-      { stateDir: options['state-dir'], healthEndpoint: options['enable-health-checking'] },
+      {
+        stateDir: options['state-dir'],
+        healthEndpoint: options['enable-health-checking'],
+        hasPods: !options['service-only'],
+      },
       { ipam: this.#ipam, log },
     );
-    this.#readiness = new Readiness(this.#tables, this.#local);
+    const noPods = options['service-only'] ? serviceOnlyReason : undefined;
+    this.#readiness = new Readiness(this.#tables, this.#local, noPods);
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -125,7 +133,8 @@ class Agent {
       },
     );
     this.#lifecycle.append(source);
-    this.#lifecycle.append(nodePublisher);
+    // The node's condition NetworkUnavailable and its CiliumNode are about pods.
+    if (!this.#options['service-only']) this.#lifecycle.append(nodePublisher);
     await this.#lifecycle.start();
 
     await this.#readiness.localNode(signal);
@@ -150,6 +159,7 @@ class Agent {
         podCIDRsFrom: ipam === 'kubernetes' ? 'node' : 'ciliumNode',
         isLocalAddress: address => own.has(address),
         completeNode: row => this.#local.complete(row),
+        ...(this.#options['service-only'] ? { refusePolicies: serviceOnlyReason } : {}),
       },
       { api, db: this.#db, tables: this.#tables, log: (message, data) => this.#log.warn(message, data) },
     );
@@ -200,6 +210,11 @@ class Agent {
     });
     const restored = await endpoints.restore();
     this.#log.info('endpoints restored', restored);
+    if (this.#options['service-only'] && restored.adopted > 0) {
+      throw new Error(
+        `${restored.adopted} pods of this node are wired by us, and ${serviceOnlyReason}: drain the node, or start without --service-only`,
+      );
+    }
     await datapath.start();
     this.#trackHost(api);
     const publisher = new EndpointPublisher({

@@ -36,7 +36,14 @@ import {
   runServiceFlow,
   StaleSockets,
 } from '@ciliate/datapath';
-import { inNetworkNamespace, listLinks, NetlinkSocket, namespaceInode, networkNamespaceCookie } from '@ciliate/kernel';
+import {
+  inNetworkNamespace,
+  listLinks,
+  NetlinkSocket,
+  namespaceInode,
+  networkNamespaceCookie,
+  processNamespaces,
+} from '@ciliate/kernel';
 import { type NodeConfig, nodeConfigDefaults, prefixAddress, prefixContains, type Tables } from '@ciliate/model';
 import {
   type Database,
@@ -70,6 +77,7 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       objectDir: objectDir(options),
       stateDir: options['state-dir'],
       routingMode: options['routing-mode'],
+      serviceOnly: options['service-only'],
       tcAttach: options['tc-attach'],
       tunnelPort: options['tunnel-port'],
       ipv4: options['enable-ipv4'],
@@ -177,10 +185,10 @@ class LoadedDatapath implements AgentDatapath {
   }
 }
 
-function staleSocketsOf({ maps }: Datapath, { tables, log }: Modules): StaleSockets {
+function staleSocketsOf({ maps }: Datapath, { tables, config, log }: Modules): StaleSockets {
   return new StaleSockets({
     revnat: maps.lb_sock_revnat,
-    namespaces: () => tables.endpoints.all().map(row => row.netns),
+    namespaces: () => (config.serviceOnly ? processNamespaces() : tables.endpoints.all().map(row => row.netns)),
     onClosed: count => log.info('UDP sockets closed: their backend is gone', { count }),
     onError: error => log.warn('UDP sockets of a backend that is gone stay open', { error: describe(error) }),
   });
@@ -191,7 +199,7 @@ function reconcilers(
   { tables, config, db, log }: Modules,
   stale: StaleSockets,
 ): readonly AnyReconciler[] {
-  const { maps, attacher, netlink } = datapath;
+  const { maps, attacher, netlink, programs } = datapath;
   const make = <Row extends Reconcilable, Index extends string>(
     name: string,
     table: RWTable<Row, Index>,
@@ -227,7 +235,11 @@ function reconcilers(
       }),
     ),
     make('bpf-lb-skip', tables.lbSkipRows, lbSkipOperations(maps.lb_skip)),
-    make('native-devices', tables.netdevRows, netdevProgramOperations(attacher, netdevOperations(maps.netdevs))),
+    make(
+      'native-devices',
+      tables.netdevRows,
+      netdevProgramOperations(attacher, programs, netdevOperations(maps.netdevs)),
+    ),
   ];
 }
 
@@ -322,6 +334,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     ipv4: options['enable-ipv4'],
     ipv6: options['enable-ipv6'],
     routingMode: options['routing-mode'],
+    serviceOnly: options['service-only'],
     autoDirectNodeRoutes: options['auto-direct-node-routes'],
     directDevice: direct,
     routeMtu,

@@ -2,7 +2,7 @@
 
 import { prefixContains, type Tables } from '@ciliate/model';
 import type { ReflectorHealth } from '@ciliate/sources';
-import { internalAddresses, type LocalNode } from './local-node.ts';
+import type { LocalNode } from './local-node.ts';
 
 /** Milliseconds that a start with known state waits for the API server. */
 const patience = 2000;
@@ -10,11 +10,14 @@ const patience = 2000;
 export class Readiness {
   readonly #tables: Tables;
   readonly #local: LocalNode;
+  readonly #noPods: string | undefined;
   #readyAfterMs: number | undefined;
 
-  constructor(tables: Tables, local: LocalNode) {
+  /** `noPods`: why no pods can be added at all. */
+  constructor(tables: Tables, local: LocalNode, noPods?: string) {
     this.#tables = tables;
     this.#local = local;
+    this.#noPods = noPods;
   }
 
   /** Milliseconds from process start; undefined until ready. */
@@ -28,17 +31,17 @@ export class Readiness {
 
   /** Undefined: pods can be added. */
   whyNot(): string | undefined {
+    if (this.#noPods !== undefined) return this.#noPods;
     if (this.#local.problem !== undefined) return this.#local.problem;
     return this.#readyAfterMs === undefined ? 'it is starting' : undefined;
   }
 
   /**
-   * Resolves when this node has pod CIDRs and addresses, which the programs' constants hold: from the state on disk at once,
-   * else from the API server. The kubelet creates the Node first and reports its addresses a moment later.
+   * Resolves when this node's addresses are known, and its pod CIDRs where pods are ours: the programs' constants hold them. From the state
+   * on disk at once, else from the API server. The kubelet creates the Node first and reports its addresses a moment later.
    */
   localNode(signal: AbortSignal): Promise<void> {
-    const known = (): boolean => this.#local.routers.length > 0 && internalAddresses(this.#local.row).length > 0;
-    return this.#until(known, Number.POSITIVE_INFINITY, signal);
+    return this.#until(() => this.#local.isKnown, Number.POSITIVE_INFINITY, signal);
   }
 
   /** Resolves when every source has delivered its first list, or the API server took too long: then we go on with what is known. */

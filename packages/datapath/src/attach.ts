@@ -5,7 +5,7 @@ import type { Operations } from '@ciliate/tables';
 import { hostDevice, overlayDevice } from './base-devices.ts';
 import { isEndpointDevice } from './endpoint-device.ts';
 import type { PinPaths } from './paths.ts';
-import { type Programs, programOf } from './programs.ts';
+import { netdevPrograms, type Programs, programOf } from './programs.ts';
 import type { TcAttacher } from './tc-attacher.ts';
 
 export function endpointDeviceOperations(attacher: TcAttacher): Operations<EndpointDeviceRow> {
@@ -19,13 +19,17 @@ export function endpointDeviceOperations(attacher: TcAttacher): Operations<Endpo
 const isNativeDevice = (name: string): boolean =>
   ![hostDevice, overlayDevice].includes(name) && !isEndpointDevice(name);
 
-/** from_netdev and to_netdev, and the device's addresses in the map, in this order. */
-export function netdevProgramOperations(attacher: TcAttacher, maps: Operations<NetdevRow>): Operations<NetdevRow> {
+/** The programs of native devices, and the device's addresses in the map, in this order. */
+export function netdevProgramOperations(
+  attacher: TcAttacher,
+  programs: Programs,
+  maps: Operations<NetdevRow>,
+): Operations<NetdevRow> {
   const deviceOf = (row: NetdevRow) => ({ device: row.device, ifindex: row.key.ifindex });
   return {
     update: async row => {
       await maps.update(row);
-      attacher.attach(deviceOf(row), { ingress: 'from_netdev', egress: 'to_netdev' });
+      attacher.attach(deviceOf(row), netdevPrograms(programs));
     },
     delete: async row => {
       attacher.detach(deviceOf(row));

@@ -74,7 +74,7 @@ function makeHostDevice(socket: NetlinkSocket, mtu: number): void {
 }
 
 export interface BaseDevices {
-  readonly host: Link;
+  readonly host: Link | undefined;
   readonly overlay: Link | undefined;
 }
 
@@ -101,4 +101,12 @@ export function ensureBaseDevices(socket: NetlinkSocket, options: BaseDeviceOpti
   const overlay = ensure(socket, overlayDevice, make, options.mtu);
   setDeviceSysctls(overlayDevice);
   return { host, overlay };
+}
+
+/** Those of an agent that wired pods here before. */
+export function removeBaseDevices(socket: NetlinkSocket): BaseDevices {
+  for (const name of [hostDevice, overlayDevice]) {
+    if (findLink(socket, name) !== undefined) socket.execute(deleteLink(name));
+  }
+  return { host: undefined, overlay: undefined };
 }

@@ -19,13 +19,13 @@ import {
 } from '@ciliate/kernel';
 import { type Address, addressBytes, isIPv4, parseAddress } from '@ciliate/model';
 import { attachCgroup } from './attach.ts';
-import { type BaseDevices, ensureBaseDevices, hostDevice, overlayDevice } from './base-devices.ts';
+import { type BaseDevices, ensureBaseDevices, hostDevice, overlayDevice, removeBaseDevices } from './base-devices.ts';
 import { EventStream } from './events.ts';
 import { MapGc } from './gc.ts';
 import { maglevCodec } from './lb-maps.ts';
 import { acquireLock } from './lock.ts';
 import { type PinPaths, pinPaths } from './paths.ts';
-import { loadPrograms, type Programs } from './programs.ts';
+import { loadPrograms, objectsOf, type Programs } from './programs.ts';
 import { chooseTcMode, TcAttacher, type TcMode } from './tc-attacher.ts';
 
 export interface DatapathOptions {
@@ -35,6 +35,8 @@ export interface DatapathOptions {
   readonly objectDir: string;
   readonly stateDir: string;
   readonly routingMode: 'tunnel' | 'native';
+  /** Pods belong to another CNI: no devices of ours, nothing of the node's settings is touched. */
+  readonly serviceOnly: boolean;
   /** How programs get to devices; 'auto': tcx where the kernel has it. */
   readonly tcAttach: TcMode | 'auto';
   readonly tunnelPort: number;
@@ -113,7 +115,7 @@ function flagsOf(options: DatapathOptions): number {
   const families = (options.ipv4 ? 1 : 0) | (options.ipv6 ? 2 : 0);
   const { CONFIG_NODE_PORT, CONFIG_SOCKET_LB, CONFIG_HOST_FIREWALL } = ConfigFlags;
   const { CONFIG_POLICY_VERDICTS, CONFIG_DUAL_STACK_WORLD, CONFIG_DSR, CONFIG_UNSERVED_DROP } = ConfigFlags;
-  const { CONFIG_NO_BACKEND_DROP, CONFIG_EXTERNAL_CLUSTER_IP } = ConfigFlags;
+  const { CONFIG_NO_BACKEND_DROP, CONFIG_EXTERNAL_CLUSTER_IP, CONFIG_SERVICE_ONLY } = ConfigFlags;
   return (
     families |
     (options.masquerade ? families << 2 : 0) |
@@ -124,6 +126,7 @@ function flagsOf(options: DatapathOptions): number {
     (families === 3 ? CONFIG_DUAL_STACK_WORLD : 0) |
     (options.lbMode === 'snat' ? 0 : CONFIG_DSR) |
     (options.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0) |
+    (options.serviceOnly ? CONFIG_SERVICE_ONLY : 0) |
     (options.externalClusterIP ? CONFIG_EXTERNAL_CLUSTER_IP : 0) |
     (options.unservedDropped ? CONFIG_UNSERVED_DROP : 0)
   );
@@ -134,7 +137,7 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
     abiVersion: 1,
     flags: flagsOf(options),
     routingMode: options.routingMode === 'tunnel' ? 1 : 0,
-    hostIfindex: base.host.ifindex,
+    hostIfindex: base.host?.ifindex ?? 0,
     overlayIfindex: base.overlay?.ifindex ?? 0,
     directIfindex,
     nodeIpv4: pick(options.nodeAddresses, true),
@@ -143,7 +146,7 @@ export function configOf(options: DatapathOptions, base: BaseDevices, directIfin
     routerIpv6: pick(options.routers, false),
     hairpinIpv4: addressBytes(parseAddress('169.254.42.1')),
     hairpinIpv6: addressBytes(parseAddress('fe80::a9fe:2a01')),
-    hostMac: Buffer.from(base.host.mac.replaceAll(':', ''), 'hex'),
+    hostMac: base.host === undefined ? new Uint8Array(6) : Buffer.from(base.host.mac.replaceAll(':', ''), 'hex'),
     mtu: options.routeMtu,
     nodePortMin: options.nodePortMin,
     nodePortMax: options.nodePortMax,
@@ -214,15 +217,11 @@ export class Datapath {
     try {
       const netlink = new NetlinkSocket();
       const pins = pinPaths(options.bpfRoot);
-      const base = ensureBaseDevices(netlink, {
-        routers: options.routers,
-        tunnelPort: options.tunnelPort,
-        overlay: options.routingMode === 'tunnel',
-        mtu: options.deviceMtu,
-      });
+      const base = options.serviceOnly ? removeBaseDevices(netlink) : baseDevices(netlink, options);
       const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
       const config = encodeDatapathConfig(configOf(options, base, direct));
       const { programs, adopted } = loadPrograms({
+        objects: objectsOf(options),
         objectDir: options.objectDir,
         pins,
         config,
@@ -283,9 +282,19 @@ export class Datapath {
   }
 }
 
+function baseDevices(netlink: NetlinkSocket, options: DatapathOptions): BaseDevices {
+  return ensureBaseDevices(netlink, {
+    routers: options.routers,
+    tunnelPort: options.tunnelPort,
+    overlay: options.routingMode === 'tunnel',
+    mtu: options.deviceMtu,
+  });
+}
+
 function attachBase(attacher: TcAttacher, base: BaseDevices): void {
-  const host = { device: base.host.name, ifindex: base.host.ifindex };
-  attacher.attach(host, { egress: 'from_host' });
+  if (base.host !== undefined) {
+    attacher.attach({ device: base.host.name, ifindex: base.host.ifindex }, { egress: 'from_host' });
+  }
   if (base.overlay !== undefined) {
     attacher.attach({ device: base.overlay.name, ifindex: base.overlay.ifindex }, { ingress: 'from_overlay' });
   }

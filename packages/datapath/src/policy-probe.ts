@@ -142,6 +142,8 @@ const sources = {
   from_netdev: VerdictSource.FROM_NETDEV,
   from_host: VerdictSource.FROM_HOST,
   to_netdev: VerdictSource.TO_NETDEV,
+  from_foreign: VerdictSource.FROM_NETDEV,
+  to_foreign: VerdictSource.TO_NETDEV,
 } as const;
 
 /** Asked after a run: the reason for which the program has dropped since this call; 0: none. */

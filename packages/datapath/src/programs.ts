@@ -3,7 +3,7 @@
  * those that are pinned, so an upgrade keeps every flow; links are updated in place by attach().
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { abiHash } from '@ciliate/abi';
 import { closeFd, KernelError, loadObject, openPin, pinObject, programInfo } from '@ciliate/kernel';
@@ -15,10 +15,13 @@ export interface ObjectSpec {
   readonly programs: readonly string[];
 }
 
-export const objects: readonly ObjectSpec[] = [
+const ofPods: readonly ObjectSpec[] = [
   { file: 'lxc.bpf.o', programs: ['from_container'] },
   { file: 'host.bpf.o', programs: ['from_netdev', 'to_netdev', 'from_host'] },
   { file: 'overlay.bpf.o', programs: ['from_overlay'] },
+];
+const ofServicesAlone: readonly ObjectSpec[] = [{ file: 'foreign.bpf.o', programs: ['from_foreign', 'to_foreign'] }];
+const ofEveryNode: readonly ObjectSpec[] = [
   {
     file: 'sock.bpf.o',
     programs: [
@@ -36,6 +39,21 @@ export const objects: readonly ObjectSpec[] = [
   },
   { file: 'gc.bpf.o', programs: ['ct_gc', 'nat_gc'] },
 ];
+
+/** Every object that there is. */
+export const objects: readonly ObjectSpec[] = [...ofPods, ...ofServicesAlone, ...ofEveryNode];
+
+/** What a node loads. */
+export function objectsOf({ serviceOnly }: { readonly serviceOnly: boolean }): readonly ObjectSpec[] {
+  return [...(serviceOnly ? ofServicesAlone : ofPods), ...ofEveryNode];
+}
+
+/** Programs of native devices. */
+export function netdevPrograms(programs: Programs) {
+  return programs.has('from_foreign')
+    ? ({ ingress: 'from_foreign', egress: 'to_foreign' } as const)
+    : ({ ingress: 'from_netdev', egress: 'to_netdev' } as const);
+}
 
 export interface NodeProgram {
   readonly fd: number;
@@ -55,6 +73,7 @@ export function programOf(programs: Programs, name: string): NodeProgram {
 }
 
 export interface LoadPrograms {
+  readonly objects: readonly ObjectSpec[];
   readonly objectDir: string;
   readonly pins: PinPaths;
   readonly config: Uint8Array;
@@ -67,7 +86,7 @@ export interface LoadPrograms {
 /** Names what is loaded: the objects' bytes and the constants. */
 function buildId(options: LoadPrograms): string {
   const hash = createHash('sha256').update(options.config);
-  for (const { file } of objects) {
+  for (const { file } of options.objects) {
     const path = join(options.objectDir, file);
     if (!existsSync(path))
       throw new KernelError(
@@ -93,18 +112,17 @@ function describe(fd: number): NodeProgram {
   return { fd, id, instructions };
 }
 
-const programNames = objects.flatMap(object => object.programs);
-
-function adopt(pins: PinPaths): ReadonlyMap<string, NodeProgram> | undefined {
-  if (!programNames.every(name => existsSync(pins.program(name)))) return undefined;
-  return new Map(programNames.map(name => [name, describe(openPin(pins.program(name)))]));
+function adopt({ pins, objects: specs }: LoadPrograms): ReadonlyMap<string, NodeProgram> | undefined {
+  const names = specs.flatMap(object => object.programs);
+  if (!names.every(name => existsSync(pins.program(name)))) return undefined;
+  return new Map(names.map(name => [name, describe(openPin(pins.program(name)))]));
 }
 
 /** All objects are verified before the first pin changes: a rejected one leaves the old programs in force. */
 function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
   mkdirSync(options.pins.maps, { recursive: true });
   mkdirSync(options.pins.programs, { recursive: true });
-  const loaded = objects.map(object =>
+  const loaded = options.objects.map(object =>
     loadObject({
       path: join(options.objectDir, object.file),
       mapPinDir: options.pins.maps,
@@ -125,6 +143,9 @@ function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
     }
     object.close();
   }
+  for (const name of readdirSync(options.pins.programs)) {
+    if (!programs.has(name)) rmSync(options.pins.program(name), { force: true });
+  }
   return programs;
 }
 
@@ -136,7 +157,7 @@ export interface NodePrograms {
 /** Throws KernelError (VERIFIER_REJECTED, MAP_ABI_MISMATCH, OBJECT_…); then what ran before still runs. */
 export function loadPrograms(options: LoadPrograms): NodePrograms {
   const build = buildId(options);
-  const pinned = recordedBuild(options.stateFile) === build ? adopt(options.pins) : undefined;
+  const pinned = recordedBuild(options.stateFile) === build ? adopt(options) : undefined;
   if (pinned !== undefined) return { programs: pinned, adopted: true };
   const programs = loadAll(options);
   writeFileSync(`${options.stateFile}.new`, JSON.stringify({ build }));

@@ -13,7 +13,7 @@ import { type Address, addressBytes } from '@ciliate/model';
 import type { Datapath } from './datapath.ts';
 import { countedDrop, skbContext } from './policy-probe.ts';
 import { probeFrame } from './probe-frame.ts';
-import { programOf } from './programs.ts';
+import { netdevPrograms, programOf } from './programs.ts';
 
 export interface ServiceFlow {
   readonly source: Address;
@@ -49,7 +49,7 @@ export interface LoadedService {
 }
 
 export interface ServiceRun {
-  readonly program: 'from_container' | 'from_netdev';
+  readonly program: 'from_container' | ReturnType<typeof netdevPrograms>['ingress'];
   /** TC_ACT_* */
   readonly verdict: number;
   /** enum drop_reason; 0: not dropped. */
@@ -130,7 +130,7 @@ export function takesNewFlows({ flags }: LoadedBackend): boolean {
 }
 
 /**
- * The first packet of the flow through the program that gets it: from_container for a pod of this node, else from_netdev of `arrival`. It goes
+ * The first packet of the flow through the program that gets it: from_container for a pod of this node, else that of `arrival`. It goes
  * nowhere, and what it leaves in conntrack, NAT and affinity is undone. Throws RangeError when no source port is free.
  */
 export function runServiceFlow(
@@ -142,7 +142,7 @@ export function runServiceFlow(
   const from = maps.endpoints.lookup({ address: addressBytes(flow.source) });
   const isPod = from !== undefined && from.ifindex !== 0;
   if (!isPod && arrival === undefined) return undefined;
-  const program = isPod ? 'from_container' : 'from_netdev';
+  const program = isPod ? 'from_container' : netdevPrograms(programs).ingress;
   const { ifindex, ...macs } = isPod ? podSide(from) : outsideSide(arrival);
   const service = loadedService(datapath, flow, isPod);
   const sourcePort = unusedPort(datapath, flow, service);

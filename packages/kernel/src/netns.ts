@@ -1,5 +1,5 @@
 /** Network namespaces. setns(2) changes one thread, so every visit is a short synchronous section of the main thread. */
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { syscallError } from './errors.ts';
 import { c, errno } from './ffi.ts';
@@ -70,6 +70,26 @@ export function namespaceInode(path: string): number | undefined {
   const own = statSync('/proc/self/ns/net');
   const found = existsSync(path) ? statSync(path) : undefined;
   return found !== undefined && found.dev === own.dev ? found.ino : undefined;
+}
+
+/** A path to each network namespace that some process of ours to see is in, the own one left out. It holds as long as that process does. */
+export function processNamespaces(): readonly string[] {
+  const own = namespaceInode('/proc/self/ns/net');
+  const found = new Map<number, string>();
+  for (const pid of readdirSync('/proc')) {
+    const path = `/proc/${pid}/ns/net`;
+    const inode = /^\d+$/.test(pid) ? inodeOf(path) : undefined;
+    if (inode !== undefined && inode !== own && !found.has(inode)) found.set(inode, path);
+  }
+  return [...found.values()];
+}
+
+function inodeOf(path: string): number | undefined {
+  try {
+    return statSync(path).ino;
+  } catch {
+    return undefined; // the process has ended
+  }
 }
 
 /** SO_NETNS_COOKIE of this thread's namespace (Linux 5.14), what bpf_get_netns_cookie gives; 0 when unknown. */

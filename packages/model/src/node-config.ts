@@ -8,6 +8,8 @@ export interface NodeConfig {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   readonly routingMode: 'tunnel' | 'native';
+  /** Pods belong to another CNI: nothing is routed to them or delivered, and those of this node are reached by its own routes. */
+  readonly serviceOnly: boolean;
   /** Native: routes to other nodes' pod CIDRs through the nodes' addresses. */
   readonly autoDirectNodeRoutes: boolean;
   /** The dummy device that carries the router addresses and takes what goes to pods. */
@@ -55,6 +57,7 @@ export const nodeConfigDefaults = {
   ipv4: true,
   ipv6: true,
   routingMode: 'tunnel',
+  serviceOnly: false,
   autoDirectNodeRoutes: false,
   hostDevice: 'ciliate_host',
   directDevice: 'eth0',

@@ -156,6 +156,8 @@ export interface CiliateStatus {
   /** Table → initializers that have not reported. */
   readonly waitingFor: Readonly<Record<string, readonly string[]>>;
   readonly rssBytes: number;
+  /** Pods belong to another CNI: no policy is enforced. */
+  readonly serviceOnly: boolean;
 }
 
 export interface DaemonConfiguration {

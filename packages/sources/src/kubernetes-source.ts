@@ -16,6 +16,7 @@ import {
   nodeFromK8s,
   type Parsed,
   type PolicyKind,
+  type PolicyRow,
   podFromK8s,
   policyKey,
   serviceFromK8s,
@@ -38,6 +39,8 @@ export interface KubernetesSourceOptions {
   readonly isLocalAddress: (address: string) => boolean;
   /** A last word on each node's row before it is written: the local node's own addresses. */
   readonly completeNode?: (row: NodeRow) => NodeRow;
+  /** Why no policy is enforced on this node; each says so itself. */
+  readonly refusePolicies?: string;
 }
 
 export interface KubernetesSourceModules {
@@ -75,7 +78,9 @@ export class KubernetesSource {
     this.#modules = modules;
     const { tables } = modules;
     const nodes = this.#nodeSinks(options);
-    const { nodeName } = options;
+    const { nodeName, refusePolicies } = options;
+    const policy = (parse: PolicyParser): PolicyParser =>
+      refusePolicies === undefined ? parse : object => refusedPolicy(parse(object), refusePolicies);
     this.#reflectors = [
       this.#reflector({ name: 'nodes', path: resourcePaths.nodes }, nodes.first),
       this.#reflector({ name: 'ciliumnodes', path: resourcePaths.ciliumNodes, optional: true }, nodes.second),
@@ -100,7 +105,7 @@ export class KubernetesSource {
         },
         { optional: true },
       ),
-      this.#table('networkpolicies', resourcePaths.networkPolicies, tables.policies, networkPolicyFromK8s, {
+      this.#table('networkpolicies', resourcePaths.networkPolicies, tables.policies, policy(networkPolicyFromK8s), {
         optional: true,
         key: keyOfPolicy('NetworkPolicy'),
       }),
@@ -108,14 +113,14 @@ export class KubernetesSource {
         'ciliumnetworkpolicies',
         resourcePaths.ciliumNetworkPolicies,
         tables.ciliumPolicies,
-        ciliumNetworkPolicyFromK8s,
+        policy(ciliumNetworkPolicyFromK8s),
         { optional: true, key: keyOfPolicy('CiliumNetworkPolicy') },
       ),
       this.#table(
         'ciliumclusterwidenetworkpolicies',
         resourcePaths.ciliumClusterwideNetworkPolicies,
         tables.clusterwidePolicies,
-        ciliumClusterwideNetworkPolicyFromK8s,
+        policy(ciliumClusterwideNetworkPolicyFromK8s),
         { optional: true, key: keyOfPolicy('CiliumClusterwideNetworkPolicy') },
       ),
       this.#table(
@@ -205,6 +210,13 @@ export class KubernetesSource {
     }
     return parsed.row;
   }
+}
+
+type PolicyParser = (object: KubeObject) => Parsed<PolicyRow>;
+
+/** Read, shown, and not enforced. */
+export function refusedPolicy(parsed: Parsed<PolicyRow>, reason: string): Parsed<PolicyRow> {
+  return 'error' in parsed ? parsed : { ...parsed, row: { ...parsed.row, refused: [reason, ...parsed.row.refused] } };
 }
 
 /** As policyKey of the row that the object makes. */

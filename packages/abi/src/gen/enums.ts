@@ -147,6 +147,7 @@ export const EndpointFlags = {
   ENDPOINT_POLICY_EGRESS: 16,
   ENDPOINT_POLICY_CLASS: 32,
   ENDPOINT_POLICY_AUDIT: 64,
+  ENDPOINT_FOREIGN: 256,
   ENDPOINT_POLICY_LOCKDOWN: 128,
 } as const;
 export type EndpointFlags = (typeof EndpointFlags)[keyof typeof EndpointFlags];

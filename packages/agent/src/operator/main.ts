@@ -50,7 +50,8 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
     ),
   );
   for (const kind of ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const) {
-    lifecycle.append(new PolicyStatus({ kind }, { api, log }));
+    const refuse = options['service-only'] ? { refuse: 'agents serve services alone (--service-only)' } : {};
+    lifecycle.append(new PolicyStatus({ kind, ...refuse }, { api, log }));
   }
   await lifecycle.start();
   log.info('operator started', { server: api.server });

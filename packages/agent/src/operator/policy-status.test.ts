@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ciliumNetworkPolicyFromK8s } from '@ciliate/model';
+import { refusedPolicy } from '@ciliate/sources';
 import { validCondition } from './policy-status.ts';
 
 const policy = (spec: unknown) =>
@@ -59,3 +60,13 @@ for (const [name, condition, status, message] of cases) {
     assert.match(condition.message, message);
   });
 }
+
+test('where agents serve services alone a good policy says that it is not enforced, and a bad one what is wrong', () => {
+  const of = (spec: unknown) =>
+    validCondition(
+      refusedPolicy(ciliumNetworkPolicyFromK8s({ metadata: { name: 'p', namespace: 'n' }, spec }), 'services alone'),
+    );
+  const good = of({ endpointSelector: {}, ingress: [{ fromEndpoints: [{}] }] });
+  assert.deepEqual([good.status, good.reason, good.message], ['False', 'NotSupported', 'not enforced: services alone']);
+  assert.equal(of({ ingress: [{}] }).reason, 'Invalid');
+});

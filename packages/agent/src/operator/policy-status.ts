@@ -5,13 +5,23 @@ import {
   type Parsed,
   type PolicyRow,
 } from '@ciliate/model';
-import { apiStatus, type KubeApi, type KubeObject, objectKey, Reflector, resourcePaths } from '@ciliate/sources';
+import {
+  apiStatus,
+  type KubeApi,
+  type KubeObject,
+  objectKey,
+  Reflector,
+  refusedPolicy,
+  resourcePaths,
+} from '@ciliate/sources';
 import { KeyedQueue } from '../keyed-queue.ts';
 import type { Service } from '../lifecycle.ts';
 import type { Log } from '../log.ts';
 
 export interface PolicyKindOptions {
   readonly kind: 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
+  /** Why no policy is enforced, whatever it says. */
+  readonly refuse?: string;
 }
 
 const parsers = {
@@ -98,7 +108,9 @@ export class PolicyStatus implements Service {
   async #write(key: string): Promise<void> {
     const object = this.#objects.get(key);
     if (object === undefined) return;
-    const wanted = validCondition(parsers[this.#options.kind](object));
+    const { kind, refuse } = this.#options;
+    const parsed = parsers[kind](object);
+    const wanted = validCondition(refuse === undefined ? parsed : refusedPolicy(parsed, refuse));
     if (isSame(conditionsOf(object), wanted)) return;
     const { namespace, name = '' } = object.metadata ?? {};
     const path =

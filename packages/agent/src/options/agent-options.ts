@@ -13,6 +13,10 @@ export const agentOptions = {
   'cgroup-root': { ...text('', 'cgroup2 whose sockets are balanced; found when not given'), default: '' },
   'object-dir': { ...text('', 'Compiled BPF objects; build/bpf beside the program when not given'), default: '' },
   'routing-mode': choice('tunnel', ['tunnel', 'native'], 'How packets reach pods of other nodes'),
+  'service-only': flag(
+    false,
+    'Services alone, in place of kube-proxy: pods belong to another CNI, whose devices are named by --devices where they have no address',
+  ),
   'tc-attach': choice(
     'auto',
     ['auto', 'tcx', 'clsact'],

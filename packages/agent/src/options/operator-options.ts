@@ -16,6 +16,7 @@ export const operatorOptions = {
   'lease-duration': integer(15, [3, 300], 'Seconds after which another operator takes over'),
   'identity-gc-interval': integer(900, [10, 86_400], 'Seconds that an identity may be unused before it is deleted'),
   'endpoint-gc-interval': integer(300, [5, 86_400], 'Seconds between looks for CiliumEndpoints without pod'),
+  'service-only': flag(false, 'Agents serve services alone: policies are not enforced, and their status says so'),
   'log-level': choice(
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],

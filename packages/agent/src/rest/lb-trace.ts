@@ -78,6 +78,8 @@ function clientOf(context: AgentContext, text: string, isV4: boolean): Client {
     const who = pod.podName === '' ? pod.kind : `${pod.podNamespace}/${pod.podName}`;
     return { address: own, isPod: true, text: `pod ${who} (${own}), endpoint ${pod.id}, identity ${pod.identity}` };
   }
+  const foreign = foreignPod(context, name, address, isV4);
+  if (foreign !== undefined) return foreign;
   if (address === undefined)
     throw bad(`no pod ${name} on this node`, 'ask the agent of its node (--node), or name an address outside');
   if (isIPv4(address) !== isV4) throw bad('from and to are of two families', 'name two IPv4 or two IPv6 addresses');
@@ -99,6 +101,20 @@ function clientOf(context: AgentContext, text: string, isV4: boolean): Client {
     isPod: false,
     text: `${address}, outside of the cluster; it comes in by a native device of this node`,
   };
+}
+
+/** With --service-only pods of this node are known by name and address alone. */
+function foreignPod(
+  { tables, options, nodeName }: AgentContext,
+  name: string,
+  address: Address | undefined,
+  isV4: boolean,
+): Client | undefined {
+  if (!options['service-only']) return undefined;
+  const found = address === undefined ? tables.pods.get(name) : tables.pods.by('address', address)[0];
+  const own = found?.podIPs.find(one => isIPv4(one) === isV4);
+  if (found === undefined || own === undefined || found.hostNetwork || found.nodeName !== nodeName) return undefined;
+  return { address: own, isPod: true, text: `pod ${found.namespace}/${found.name} (${own}), wired by another CNI` };
 }
 
 function missing({ datapath }: AgentContext, address: Address): string {

@@ -5,6 +5,7 @@ import { release } from 'node:os';
 import type { ControllerStatus, State, Status, StatusResponse } from '@ciliate/protocol';
 import { reachable } from '../health/prober.ts';
 import type { WorkHealth } from '../keyed-queue.ts';
+import { serviceOnlyReason } from '../options/service-only.ts';
 import type { AgentContext } from './context.ts';
 import { kubeProxyReplacement } from './kube-proxy-replacement.ts';
 import { nodeElement } from './node-element.ts';
@@ -22,9 +23,9 @@ export function buildStatus(context: AgentContext): StatusResponse {
     kubernetes: kubernetes(context),
     kvstore: { state: 'Disabled' },
     'kube-proxy-replacement': kubeProxyReplacement(datapath, options),
-    'host-routing': { mode: 'BPF' },
+    'host-routing': { mode: options['service-only'] ? 'Legacy' : 'BPF' },
     routing: {
-      'intra-host-routing-mode': 'BPF',
+      'intra-host-routing-mode': options['service-only'] ? 'Legacy' : 'BPF',
       'inter-host-routing-mode': tunnel ? 'Tunnel' : 'Native',
       ...(tunnel ? { 'tunnel-protocol': options['tunnel-protocol'] } : {}),
     },
@@ -45,10 +46,10 @@ export function buildStatus(context: AgentContext): StatusResponse {
       : { mode: 'Disabled', devices: [] },
     encryption: { mode: 'Disabled' },
     'cni-chaining': { mode: 'none' },
-    'cni-file': cniFile(context.cniConfPath),
+    'cni-file': options['service-only'] ? { state: 'Disabled', msg: serviceOnlyReason } : cniFile(context.cniConfPath),
     attachMode: datapath.attachMode,
     datapathMode: 'veth',
-    ipam: context.ipam.status(),
+    ipam: ipamStatus(context),
     cluster: {
       self: `${options['cluster-name']}/${context.nodeName}`,
       nodes: tables.nodes.all().map(row => nodeElement(row, options['cluster-name'])),
@@ -73,6 +74,7 @@ export function buildStatus(context: AgentContext): StatusResponse {
       },
       waitingFor: waitingFor(context),
       rssBytes: process.memoryUsage.rss(),
+      serviceOnly: options['service-only'],
     },
   };
 }
@@ -123,6 +125,11 @@ function healthState(context: AgentContext): Status {
     state: ok === total || !isProbed ? 'Ok' : 'Warning',
     msg: isProbed ? `${ok}/${total} reachable` : 'not probed yet',
   };
+}
+
+function ipamStatus({ ipam, options }: AgentContext): StatusResponse['ipam'] {
+  const status = ipam.status();
+  return options['service-only'] ? { ...status, status: 'Disabled: pods belong to another CNI' } : status;
 }
 
 function cniFile(path: string): Status {

@@ -37,6 +37,7 @@ function summaryRows(status: StatusResponse): readonly Row[] {
     ['Kubernetes APIs', `[${status.kubernetes['k8s-api-versions'].map(api => `"${api}"`).join(', ')}]`],
     ['KubeProxyReplacement', `${replacement.mode}${devices === '' ? '' : `   [${devices}]`}`],
     ['Host firewall', status['host-firewall'].mode],
+    ...(status.ciliate.serviceOnly ? [['Policies', 'not enforced: services alone'] as const] : []),
     ['CNI Chaining', status['cni-chaining'].mode],
     ['CNI Config file', status['cni-file'].msg ?? status['cni-file'].state],
     [

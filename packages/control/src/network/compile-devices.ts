@@ -14,7 +14,13 @@ export function netdevEntries(device: DeviceRow, families: Families, now: number
   const row: NetdevRow = {
     device: device.name,
     key: { ifindex: device.ifindex },
-    value: { ipv4: first(true), ipv6: first(false), mac: macBytes(device.mac), l3: device.mac === '' ? 1 : 0 },
+    value: {
+      ipv4: first(true),
+      ipv6: first(false),
+      mac: macBytes(device.mac),
+      l3: device.mac === '' ? 1 : 0,
+      bridge: device.kind === 'bridge' ? 1 : 0,
+    },
     status: pending(now),
   };
   return [{ key: device.name, rank: 0, row }];

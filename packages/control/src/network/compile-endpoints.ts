@@ -6,7 +6,9 @@ import {
   type EndpointDeviceRow,
   type EndpointMapRow,
   type EndpointRow,
+  type NodeConfig,
   type NodeRow,
+  type PodRow,
 } from '@ciliate/model';
 import { pending } from '@ciliate/tables';
 import type { Claim } from '../claims.ts';
@@ -15,7 +17,7 @@ import { deviceAddresses, type Families, isEnabled, macBytes, nodeIPs } from './
 type EndpointMapClaims = readonly Claim<EndpointMapRow>[];
 
 /** Of several that name one address the first counts. */
-const ranks = { endpoint: 0, router: 1, node: 2, device: 3 } as const;
+const ranks = { endpoint: 0, router: 1, node: 2, device: 3, foreign: 4 } as const;
 
 /** The addresses of an endpoint: where packets for them are delivered. */
 export function endpointEntries(endpoint: EndpointRow, families: Families, now: number): EndpointMapClaims {
@@ -40,6 +42,22 @@ export function nodeEntries(node: NodeRow, families: Families, now: number): End
     ...claimsOf(node.routerAddresses, router, ranks.router, families, now),
     ...claimsOf(nodeIPs(node), hostEntry(EndpointFlags.ENDPOINT_HOST), ranks.node, families, now),
   ];
+}
+
+/** A pod of this node that another CNI has wired: no device of ours leads to it. */
+export function foreignEntries(
+  pod: PodRow,
+  config: Families & Pick<NodeConfig, 'nodeName'>,
+  now: number,
+): EndpointMapClaims {
+  if (pod.nodeName !== config.nodeName || pod.hostNetwork || pod.phase === 'Succeeded' || pod.phase === 'Failed')
+    return [];
+  const none = new Uint8Array(6);
+  const value = {
+    ...{ ifindex: 0, identity: ReservedIdentity.IDENTITY_UNMANAGED, id: 0, flags: EndpointFlags.ENDPOINT_FOREIGN },
+    ...{ mac: none, nodeMac: none, policyGroup: 0, policyRevision: 0 },
+  };
+  return claimsOf(pod.podIPs, value, ranks.foreign, config, now);
 }
 
 /** Addresses of native devices that the Node object does not name: they are this node's as well. */

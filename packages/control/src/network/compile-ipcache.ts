@@ -19,7 +19,7 @@ import { pending } from '@ciliate/tables';
 import type { Claim } from '../claims.ts';
 import { isEnabled, noAddress, nodeIPs, tunnelEndpoint } from './addresses.ts';
 
-export type IpcacheConfig = Pick<NodeConfig, 'ipv4' | 'ipv6' | 'routingMode'>;
+export type IpcacheConfig = Pick<NodeConfig, 'ipv4' | 'ipv6' | 'routingMode' | 'serviceOnly'>;
 type IpcacheClaims = readonly Claim<IpcacheRow>[];
 
 /** Of several that name one prefix the first counts. */
@@ -60,8 +60,10 @@ export function nodeIpcache(
     ...(node.local ? [] : node.healthAddresses).map(address =>
       row(hostPrefix(address), ReservedIdentity.IDENTITY_HEALTH, 'node'),
     ),
-    // An address of the CIDR that no endpoint is known for yet.
-    ...node.podCIDRs.map(prefix => row(prefix, ReservedIdentity.IDENTITY_UNMANAGED, 'pod-cidr')),
+    // An address of the CIDR that no endpoint is known for yet. Of another CNI's pods that says nothing: a backend may be there.
+    ...(config.serviceOnly ? [] : node.podCIDRs).map(prefix =>
+      row(prefix, ReservedIdentity.IDENTITY_UNMANAGED, 'pod-cidr'),
+    ),
   ].flat();
 }
 

@@ -4,7 +4,7 @@ import { isEnabled, nodeIP } from './addresses.ts';
 
 export type RouteConfig = Pick<
   NodeConfig,
-  'ipv4' | 'ipv6' | 'routingMode' | 'autoDirectNodeRoutes' | 'hostDevice' | 'directDevice' | 'routeMtu'
+  'ipv4' | 'ipv6' | 'routingMode' | 'serviceOnly' | 'autoDirectNodeRoutes' | 'hostDevice' | 'directDevice' | 'routeMtu'
 >;
 
 /**
@@ -13,7 +13,7 @@ export type RouteConfig = Pick<
  */
 export function compileRoutes(nodes: readonly NodeRow[], config: RouteConfig, now: number): readonly RouteRow[] {
   const local = nodes.find(node => node.local);
-  if (local === undefined) return [];
+  if (local === undefined || config.serviceOnly) return [];
   const routes = new Map<Prefix, RouteRow>();
   for (const node of [...nodes.filter(other => !other.local), local]) {
     for (const prefix of node.podCIDRs) {

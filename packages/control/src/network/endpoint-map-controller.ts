@@ -1,4 +1,4 @@
-/** endpoints, this node, its devices, and the policy that is in force for each → endpointMapRows. */
+/** endpoints, this node, its devices (with --service-only its pods too), and the policy that is in force for each → endpointMapRows. */
 import { EndpointFlags } from '@ciliate/abi';
 import {
   type Address,
@@ -9,6 +9,7 @@ import {
   hostEndpoint,
   type NodeConfig,
   type NodeRow,
+  type PodRow,
   type PolicyGroupRow,
   type Tables,
 } from '@ciliate/model';
@@ -16,7 +17,7 @@ import { type ChangesOf, Controller, type ControllerModules, type WriteTxn } fro
 import { writeWinners } from '../claim-controller.ts';
 import { type Claim, Claims } from '../claims.ts';
 import { noPolicyRestored, type PolicyRestore } from '../policy/policy-controller.ts';
-import { deviceEntries, endpointEntries, nodeEntries } from './compile-endpoints.ts';
+import { deviceEntries, endpointEntries, foreignEntries, nodeEntries } from './compile-endpoints.ts';
 
 /** What an entry of the endpoints map says about policy. */
 interface EntryPolicy {
@@ -40,6 +41,7 @@ type EndpointMapInputs = {
   readonly endpoints: EndpointRow;
   readonly nodes: NodeRow;
   readonly devices: DeviceRow;
+  readonly pods: PodRow;
   readonly endpointPolicies: EndpointPolicyRow;
   readonly policyGroups: PolicyGroupRow;
 };
@@ -51,7 +53,7 @@ export function endpointMapController(
   modules: ControllerModules,
   restore: PolicyRestore = noPolicyRestored,
 ): Controller<EndpointMapInputs> {
-  const { endpoints, nodes, devices, endpointPolicies, policyGroups, endpointMapRows } = tables;
+  const { endpoints, nodes, devices, pods, endpointPolicies, policyGroups, endpointMapRows } = tables;
   const claims = new Claims<EndpointMapRow>();
   const policies = new PolicyInForce(tables, config, restore);
   const now = () => modules.clock.now();
@@ -77,12 +79,15 @@ export function endpointMapController(
       for (const row of devices.all()) own('devices', row.name, row, it => deviceEntries(it, config, now()));
     }
     for (const key of changed) endpoint(key);
+    for (const { key, row, deleted } of config.serviceOnly ? changes.pods : []) {
+      claims.set(`pods:${key}`, deleted ? [] : foreignEntries(row, config, now()));
+    }
     writeWinners(claims, endpointMapRows, txn);
   };
   return new Controller<EndpointMapInputs>(
     {
       name: 'endpoint-map-rows',
-      inputs: { endpoints, nodes, devices, endpointPolicies, policyGroups },
+      inputs: { endpoints, nodes, devices, pods, endpointPolicies, policyGroups },
       outputs: [endpointMapRows],
       run,
     },

@@ -22,7 +22,7 @@ import {
   type WriteTxn,
 } from '@ciliate/tables';
 import { groupBy } from '../group-by.ts';
-import { BackendPlaces } from './backend-places.ts';
+import { BackendPlaces, type PlaceConfig } from './backend-places.ts';
 import { compileFrontend, maxSlots, slotCount, unservedKey, unservedRow } from './compile-frontend.ts';
 import { type LbLimits, refusal } from './lb-limits.ts';
 import { type LbRestore, LbState, refusedRow } from './lb-state.ts';
@@ -46,7 +46,7 @@ type LbInputs = {
   readonly devices: DeviceRow;
 };
 
-export type LbConfig = LbLimits & Pick<NodeConfig, 'unservedDropped'>;
+export type LbConfig = LbLimits & PlaceConfig & Pick<NodeConfig, 'unservedDropped'>;
 
 /** frontends × where their backends are → lbRows. Recompiles the frontends that a change touches. */
 export function lbController(
@@ -91,7 +91,7 @@ class LbCompiler {
     this.#tables = tables;
     this.#config = config;
     this.#modules = modules;
-    this.#places = new BackendPlaces(tables);
+    this.#places = new BackendPlaces(tables, config);
     this.#state.restore(restore);
   }
 
@@ -218,6 +218,6 @@ class LbCompiler {
   }
 
   #flags(backend: FrontendBackend): number {
-    return this.#places.flags(backend.address) | stateFlags[this.#state.backendState(portKey(backend))];
+    return this.#places.flags(backend) | stateFlags[this.#state.backendState(portKey(backend))];
   }
 }
