@@ -14,6 +14,8 @@ const requirePrivileged = process.env.REQUIRE_PRIVILEGED === '1';
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const count = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
+/** Tests by file and what went wrong: what breaks a whole suite is told once. */
+const sameFailure = new Map<string, { readonly index: number; readonly text: string; others: number }>();
 
 function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
@@ -26,8 +28,21 @@ function record(file: string, test: FinishedTest, suite: Suite): boolean {
   count[outcome] += 1;
   if (outcome !== 'failed') return false;
   const detail = test.outcome === 'skipped' ? `skipped: ${test.detail} (REQUIRE_PRIVILEGED=1)` : test.detail;
-  failures.push(`✗ ${file}\n  ${test.name}\n${indent(detail)}`);
+  tellFailure(file, test.name, detail);
   return true;
+}
+
+function tellFailure(file: string, name: string, detail: string): void {
+  const key = `${file}\n${detail}`;
+  const before = sameFailure.get(key);
+  if (before === undefined) {
+    const text = `✗ ${file}\n  ${name}\n${indent(detail)}`;
+    sameFailure.set(key, { index: failures.length, text, others: 0 });
+    failures.push(text);
+    return;
+  }
+  before.others += 1;
+  failures[before.index] = `${before.text}\n    (and ${before.others} more for the same reason)`;
 }
 
 function indent(text: string): string {
