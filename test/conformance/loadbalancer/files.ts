@@ -43,7 +43,7 @@ export class ScriptFiles {
     if (run === undefined) return false;
     run(
       this,
-      args.filter(arg => !/^-(q|count=\d+)$/.test(arg)),
+      args.filter(arg => arg !== '-q'),
     );
     return true;
   }
@@ -78,7 +78,7 @@ const fileCommands: Readonly<Record<string, FileCommand>> = {
   exists: (files, args) => {
     for (const name of args) assert.ok(files.has(name), `no file ${name}`);
   },
-  grep: (files, [pattern = '', name = '']) => assert.match(files.read(name), new RegExp(pattern, 'm')),
+  grep: (files, args) => grep(name => files.read(name), args),
   mv: (files, args) => {
     copy(files, args);
     files.remove(args[0] ?? '');
@@ -90,8 +90,17 @@ const fileCommands: Readonly<Record<string, FileCommand>> = {
   sed: (files, [pattern = '', by = '', name = '']) => {
     files.write(name, files.read(name).replaceAll(new RegExp(pattern, 'gm'), by));
   },
-  stdout: (files, [pattern = '']) => assert.match(files.stdout, new RegExp(pattern, 'm')),
+  stdout: (files, args) => grep(() => files.stdout, args),
 };
+
+/** `-count=N`: as often, and not only somewhere. */
+function grep(read: (name: string) => string, args: readonly string[]): void {
+  const count = args.find(arg => arg.startsWith('-count='))?.slice('-count='.length);
+  const [pattern = '', name = ''] = args.filter(arg => !arg.startsWith('-count='));
+  const text = read(name);
+  assert.match(text, new RegExp(pattern, 'm'));
+  if (count !== undefined) assert.equal([...text.matchAll(new RegExp(pattern, 'gm'))].length, Number(count), pattern);
+}
 
 /** The last one is where to. */
 function copy(files: ScriptFiles, args: readonly string[]): void {

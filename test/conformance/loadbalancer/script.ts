@@ -110,6 +110,10 @@ class Run {
         return this.#stop();
       case 'hive/recreate':
         return this.#recreate();
+      case 'test/bpfops-reset':
+        await this.#stop();
+        this.#recreate();
+        return this.#start();
       case 'k8s/add':
       case 'k8s/update':
         return this.#kubernetesFiles(args, 'put');
