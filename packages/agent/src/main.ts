@@ -222,8 +222,7 @@ class Agent {
       published: this.#tables.remoteEndpoints,
       writers,
       nodeAddress: () => internalAddresses(this.#local.row)[0],
-      podUid: (namespace, name) => pods.get(`${namespace}/${name}`)?.uid ?? '',
-      namedPorts: (namespace, name) => pods.get(`${namespace}/${name}`)?.namedPorts ?? {},
+      pods,
       log: this.#log,
     });
     const prober = this.#prober();

@@ -56,6 +56,8 @@ export interface PodRow {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
+  /** Of a static pod: the number by which kubelet and runtime know it. Its object has another. */
+  readonly staticUid?: string;
   readonly nodeName: string;
   readonly labels: Labels;
   readonly serviceAccount: string;

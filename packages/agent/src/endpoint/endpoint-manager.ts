@@ -25,6 +25,7 @@ export interface EndpointManagerModules {
   readonly identify: (pod: {
     namespace: string;
     name: string;
+    uid: string;
   }) => { identity: number; labels: EndpointRow['labels'] } | undefined;
 }
 

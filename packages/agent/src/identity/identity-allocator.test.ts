@@ -61,6 +61,7 @@ function setup() {
     { cluster: 'default', filter: defaultLabelFilter },
     { ...tables, writers: new KubeWriters(api), setIdentity, log },
   );
+  db.write(txn => void tables.namespaces.insert(txn, { name: 'shop', labels: {} }));
   const controller = new AbortController();
   allocator.start(controller.signal);
   /** The watch tells what the API server has. */
@@ -102,6 +103,53 @@ test('an endpoint is init until its number is claimed; new labels, another numbe
   stop();
 });
 
+test('a namespace that is not known yet makes no identity, and one that is not known any more takes none away', async () => {
+  const { db, tables, api, settle, own, stop } = setup();
+  db.write(txn => {
+    tables.namespaces.delete(txn, 'shop');
+    tables.endpoints.insert(txn, init);
+    tables.pods.insert(txn, pod({ app: 'web' }));
+  });
+  await settle();
+  assert.deepEqual([own()?.identity, api.objects.size], [5, 0]);
+  const namespaceLabels = { env: 'prod' };
+  db.write(txn => void tables.namespaces.insert(txn, { name: 'shop', labels: namespaceLabels }));
+  await settle();
+  const labels = securityLabels({
+    ...{ namespace: 'shop', podLabels: { app: 'web' }, serviceAccount: 'default', cluster: 'default' },
+    namespaceLabels,
+  });
+  assert.deepEqual(own()?.labels, labels);
+  // As after a restart, when pods are listed before namespaces.
+  db.write(txn => void tables.namespaces.delete(txn, 'shop'));
+  await settle();
+  assert.deepEqual([own()?.identity, own()?.labels], [firstFor(labels), labels]);
+  stop();
+});
+
+test('a pod is not taken for the one that had its name before', async () => {
+  const { db, tables, allocator, settle, own, stop } = setup();
+  db.write(txn => {
+    tables.pods.insert(txn, { ...pod({ app: 'old' }), uid: 'before' });
+    tables.endpoints.insert(txn, init);
+  });
+  await settle();
+  assert.equal(own()?.identity, 5);
+  assert.equal(allocator.known({ namespace: 'shop', name: 'web', uid: 'u' }), undefined);
+  db.write(txn => void tables.pods.insert(txn, pod({ app: 'web' })));
+  await settle();
+  assert.deepEqual(own()?.labels, labelsOf({ app: 'web' }));
+  // Its successor is known while it still runs.
+  db.write(txn => void tables.pods.insert(txn, { ...pod({ app: 'next' }), uid: 'after' }));
+  await settle();
+  assert.deepEqual(own()?.labels, labelsOf({ app: 'web' }));
+  // The runtime knows a static pod by another number than its object has.
+  db.write(txn => void tables.pods.insert(txn, { ...pod({ app: 'static' }), uid: 'mirror', staticUid: 'u' }));
+  await settle();
+  assert.deepEqual(own()?.labels, labelsOf({ app: 'static' }));
+  stop();
+});
+
 test('while the API server is away an endpoint stays init, and changes of labels wait', async () => {
   const { db, tables, api, settle, own, stop } = setup();
   const answer = api.request.bind(api);
@@ -136,13 +184,13 @@ test('what nobody is seen to use is claimed before it is used; what somebody use
   api.put(resourcePaths.ciliumIdentity(777), { 'security-labels': labels });
   db.write(txn => void tables.pods.insert(txn, pod({ app: 'web' })));
   watch();
-  assert.equal(allocator.known({ namespace: 'shop', name: 'web' }), undefined);
+  assert.equal(allocator.known({ namespace: 'shop', name: 'web', uid: 'u' }), undefined);
   db.write(txn => {
     const nodeAddress = parseAddress('172.30.0.12');
     const far = { namespace: 'shop', name: 'far', identity: 777, namedPorts: {}, addresses: [], nodeAddress };
     tables.remoteEndpoints.insert(txn, far);
   });
-  assert.equal(allocator.known({ namespace: 'shop', name: 'web' })?.identity, 777);
+  assert.equal(allocator.known({ namespace: 'shop', name: 'web', uid: 'u' })?.identity, 777);
   db.write(txn => void tables.remoteEndpoints.delete(txn, 'shop/far'));
   db.write(txn => void tables.endpoints.insert(txn, init));
   await settle();

@@ -3,6 +3,7 @@ import {
   type EndpointRow,
   type IdentityRow,
   identityCandidates,
+  isPodOf,
   type LabelFilter,
   type Labels,
   labelsKey,
@@ -76,9 +77,13 @@ export class IdentityAllocator implements Service {
   }
 
   /** What is known, and in use, without asking anyone; undefined when the pod or its identity is not. */
-  known(pod: { readonly namespace: string; readonly name: string }): { identity: number; labels: Labels } | undefined {
+  known(pod: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly uid: string;
+  }): { identity: number; labels: Labels } | undefined {
     this.#learn();
-    const labels = this.#labelsOf(pod.namespace, pod.name);
+    const labels = this.#labelsOf(pod.namespace, pod.name, pod.uid);
     const identity = labels === undefined ? undefined : this.#byLabels.get(labelsKey(labels));
     if (labels === undefined || identity === undefined || !this.#isInUse(identity)) return undefined;
     return { identity, labels };
@@ -87,14 +92,14 @@ export class IdentityAllocator implements Service {
   #enqueue(): void {
     this.#learn();
     for (const row of this.#modules.endpoints.all()) {
-      const labels = row.kind === 'pod' ? this.#labelsOf(row.podNamespace, row.podName) : undefined;
+      const labels = row.kind === 'pod' ? this.#labelsOf(row.podNamespace, row.podName, row.podUid) : undefined;
       if (labels !== undefined && !this.#isRight(row, labels)) this.#queue.add(String(row.id));
     }
   }
 
   async #resolve(id: number): Promise<void> {
     const row = this.#modules.endpoints.get(String(id));
-    const labels = row === undefined ? undefined : this.#labelsOf(row.podNamespace, row.podName);
+    const labels = row === undefined ? undefined : this.#labelsOf(row.podNamespace, row.podName, row.podUid);
     if (row === undefined || labels === undefined || this.#isRight(row, labels)) return;
     const known = this.#byLabels.get(labelsKey(labels));
     const identity =
@@ -127,10 +132,12 @@ export class IdentityAllocator implements Service {
     throw new Error('every cluster identity from 256 to 65535 is in use: fewer label sets are needed');
   }
 
-  #labelsOf(namespace: string, name: string): Labels | undefined {
+  /** Undefined: not known yet, or not any more. */
+  #labelsOf(namespace: string, name: string, uid: string): Labels | undefined {
     const pod = this.#modules.pods.get(`${namespace}/${name}`);
-    if (pod === undefined) return undefined;
-    const namespaceLabels = this.#modules.namespaces.get(namespace)?.labels ?? {};
+    // After a restart pods may be listed before namespaces: without its namespace's labels a pod would be somebody else.
+    const namespaceLabels = this.#modules.namespaces.get(namespace)?.labels;
+    if (pod === undefined || !isPodOf(pod, uid) || namespaceLabels === undefined) return undefined;
     const { labels: podLabels, serviceAccount } = pod;
     return securityLabels(
       { namespace, podLabels, namespaceLabels, serviceAccount, cluster: this.#cluster },

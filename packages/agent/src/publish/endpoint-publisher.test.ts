@@ -1,7 +1,7 @@
 /** CiliumEndpoints of this node's pods: published, kept, and taken away only when they are ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { defineTables, type EndpointRow, parseAddress } from '@ciliate/model';
+import { defineTables, type EndpointRow, type PodRow, parseAddress } from '@ciliate/model';
 import { KubeWriters, resourcePaths } from '@ciliate/sources';
 import { createDatabase } from '@ciliate/tables';
 import { FakeApi } from '../fake-api.test-lib.ts';
@@ -25,15 +25,24 @@ const own: EndpointRow = {
   ...{ kind: 'pod', state: 'ready', identity: 300, labels: { 'k8s:app': 'db' } },
 };
 
+const ownPod: PodRow = {
+  ...{ namespace: 'shop', name: 'db-0', uid: 'u1', nodeName: 'n', labels: {}, serviceAccount: 'default', podIPs: [] },
+  ...{ hostNetwork: false, phase: 'Running', namedPorts: {}, ready: true, hostPorts: [] },
+};
+
 function setup() {
   const db = createDatabase();
   const tables = defineTables(db);
   const api = new FakeApi();
-  const pod = { uid: 'u1' };
-  const publisher = new EndpointPublisher({
-    ...{ endpoints: tables.endpoints, published: tables.remoteEndpoints, writers: new KubeWriters(api), log },
-    ...{ nodeAddress: () => here, podUid: () => pod.uid, namedPorts: () => ({}) },
-  });
+  const { endpoints, pods, remoteEndpoints: published } = tables;
+  const pod = (row: PodRow | undefined) =>
+    db.write(txn => {
+      if (row === undefined) pods.delete(txn, 'shop/db-0');
+      else pods.insert(txn, row);
+    });
+  pod(ownPod);
+  const writers = new KubeWriters(api);
+  const publisher = new EndpointPublisher({ endpoints, pods, published, writers, log, nodeAddress: () => here });
   const controller = new AbortController();
   publisher.start(controller.signal);
   const settle = async () => {
@@ -113,10 +122,45 @@ test('what somebody takes away is published again, as long as the pod is ours', 
   seen(undefined);
   await settle();
   assert.notEqual(status(), undefined);
-  pod.uid = '';
+  pod(undefined);
   api.objects.delete(path);
   seen('10.244.2.9');
   await settle();
   assert.equal(status(), undefined, 'the pod is of another node: its own says so');
+  stop();
+});
+
+test('what the pod calls its ports is published with it, also when the pod becomes known after its endpoint', async () => {
+  const { pod, settle, endpoint, stop, status } = setup();
+  pod(undefined);
+  endpoint(own);
+  await settle();
+  assert.equal(status(), undefined, 'not without its ports: after a restart others would lose them');
+  pod({ ...ownPod, namedPorts: { sql: { port: 5432, protocol: 'TCP' } } });
+  await settle();
+  assert.deepEqual((status() as { 'named-ports': unknown })['named-ports'], [
+    { name: 'sql', port: 5432, protocol: 'TCP' },
+  ]);
+  pod({ ...ownPod, namedPorts: {} });
+  await settle();
+  assert.deepEqual((status() as { 'named-ports': unknown })['named-ports'], []);
+  stop();
+});
+
+test('a static pod owns its CiliumEndpoint by the number of its object, not by that of the runtime', async () => {
+  const { api, pod, settle, endpoint, stop } = setup();
+  pod({ ...ownPod, uid: 'of-the-mirror', staticUid: 'u1' });
+  endpoint(own);
+  await settle();
+  assert.match(JSON.stringify(api.objects.get(path)?.metadata), /"uid":"of-the-mirror"/);
+  stop();
+});
+
+test('an endpoint of a pod that has made way for another of its name says nothing in its place', async () => {
+  const { pod, settle, endpoint, stop, status } = setup();
+  pod({ ...ownPod, uid: 'u2' });
+  endpoint(own);
+  await settle();
+  assert.equal(status(), undefined);
   stop();
 });

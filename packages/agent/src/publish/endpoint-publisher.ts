@@ -1,5 +1,13 @@
 /** Endpoints of this node → CiliumEndpoint objects, by which other nodes learn their addresses and identities. */
-import { type Address, type EndpointRow, isIPv4, labelList, type PodRow, type RemoteEndpointRow } from '@ciliate/model';
+import {
+  type Address,
+  type EndpointRow,
+  isIPv4,
+  isPodOf,
+  labelList,
+  type PodRow,
+  type RemoteEndpointRow,
+} from '@ciliate/model';
 import type { KubeObject, KubeWriters, OwnerReference } from '@ciliate/sources';
 import type { ChangeCursor, Table } from '@ciliate/tables';
 import { KeyedQueue, type WorkHealth } from '../keyed-queue.ts';
@@ -13,10 +21,7 @@ export interface EndpointPublisherModules {
   readonly writers: KubeWriters;
   /** This node's address; undefined until it is known. */
   readonly nodeAddress: () => Address | undefined;
-  /** The pod's own uid from its object, for runtimes that do not pass it. */
-  readonly podUid: (namespace: string, name: string) => string;
-  /** For policies of others that name a port of this pod. */
-  readonly namedPorts: (namespace: string, name: string) => PodRow['namedPorts'];
+  readonly pods: Table<PodRow, string>;
   readonly log: Log;
 }
 
@@ -26,6 +31,7 @@ export class EndpointPublisher implements Service {
   readonly #queue: KeyedQueue;
   readonly #cursor: ChangeCursor<EndpointRow>;
   readonly #seen: ChangeCursor<RemoteEndpointRow>;
+  readonly #pods: ChangeCursor<PodRow>;
   /** namespace/name → what was last written. */
   readonly #published = new Map<string, string>();
   /** namespace/name → the container for which it was. */
@@ -36,6 +42,7 @@ export class EndpointPublisher implements Service {
     this.#modules = modules;
     this.#cursor = modules.endpoints.changes();
     this.#seen = modules.published.changes();
+    this.#pods = modules.pods.changes();
     this.#queue = new KeyedQueue(
       { name: 'sync-to-k8s-ciliumendpoint', concurrency: 8 },
       { work: key => this.#publish(key), log: modules.log },
@@ -44,8 +51,8 @@ export class EndpointPublisher implements Service {
 
   start(signal: AbortSignal): void {
     this.#queue.start(signal);
-    const { endpoints, published } = this.#modules;
-    this.#unsubscribe = [endpoints, published].map(table => table.subscribe(() => this.#changed()));
+    const { endpoints, pods, published } = this.#modules;
+    this.#unsubscribe = [endpoints, pods, published].map(table => table.subscribe(() => this.#changed()));
     this.#changed();
   }
 
@@ -53,6 +60,7 @@ export class EndpointPublisher implements Service {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#cursor.close();
     this.#seen.close();
+    this.#pods.close();
   }
 
   health(): WorkHealth {
@@ -63,9 +71,12 @@ export class EndpointPublisher implements Service {
     for (const { row } of this.#cursor.next()) {
       if (row.kind === 'pod' && row.podName !== '') this.#queue.add(`${row.podNamespace}/${row.podName}`);
     }
+    for (const { key, deleted } of this.#pods.next()) {
+      if (!deleted && this.#modules.endpoints.by('pod', key).length > 0) this.#queue.add(key);
+    }
     for (const { key, row, deleted } of this.#seen.next()) {
       const [own] = this.#modules.endpoints.by('pod', key);
-      if (own === undefined || !this.#isOfPod(own)) continue;
+      if (own === undefined || this.#podOf(own) === undefined) continue;
       // Somebody has taken ours away, or put another in its place.
       const isThere = !deleted && own.addresses.some(address => row.addresses.includes(address));
       if (!isThere && this.#published.delete(key)) this.#queue.add(key);
@@ -73,13 +84,13 @@ export class EndpointPublisher implements Service {
   }
 
   /** The pod is still that one, and of this node: of two nodes that have had one of the name only the pod's own insists. */
-  #isOfPod({ podNamespace, podName, podUid }: EndpointRow): boolean {
-    const uid = this.#modules.podUid(podNamespace, podName);
-    return uid !== '' && (podUid === '' || podUid === uid);
+  #podOf({ podNamespace, podName, podUid }: EndpointRow): PodRow | undefined {
+    const pod = this.#modules.pods.get(`${podNamespace}/${podName}`);
+    return pod !== undefined && isPodOf(pod, podUid) ? pod : undefined;
   }
 
   async #publish(key: string): Promise<void> {
-    const { endpoints, writers, nodeAddress, podUid, namedPorts } = this.#modules;
+    const { endpoints, writers, nodeAddress } = this.#modules;
     const [namespace = '', name = ''] = key.split('/');
     const [row] = endpoints.by('pod', key);
     const node = nodeAddress();
@@ -92,9 +103,13 @@ export class EndpointPublisher implements Service {
     }
     this.#containers.set(key, row.containerId);
     if (node === undefined) throw new Error('the address of this node is not known yet');
-    const uid = row.podUid === '' ? podUid(namespace, name) : row.podUid;
+    const pod = this.#podOf(row);
+    // Its ports are not known yet, or it is no more.
+    if (pod === undefined) return;
+    // The object's number, which is not the runtime's for a static pod: what has an owner that is not there is taken away.
+    const { uid } = pod;
     const owner: OwnerReference | undefined = uid === '' ? undefined : { apiVersion: 'v1', kind: 'Pod', name, uid };
-    const status = statusOf(row, node, namedPorts(namespace, name));
+    const status = statusOf(row, node, pod.namedPorts);
     const text = JSON.stringify([status, owner]);
     if (this.#published.get(key) === text) return;
     await writers.putCiliumEndpoint(namespace, name, status, owner);

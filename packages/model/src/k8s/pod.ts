@@ -14,10 +14,12 @@ export function podFromK8s(object: unknown): Parsed<PodRow> {
       .list()
       .map(item => item.at('ip'));
     const ips = several.length > 0 ? several : [status.at('podIP')];
+    const staticUid = root.at('metadata', 'annotations').labels()['kubernetes.io/config.mirror'];
     return {
       namespace: root.at('metadata', 'namespace').text(),
       name: root.at('metadata', 'name').text(),
       uid: root.at('metadata', 'uid').text(''),
+      ...(staticUid === undefined ? {} : { staticUid }),
       nodeName: root.at('spec', 'nodeName').text(''),
       labels: root.at('metadata', 'labels').labels(),
       serviceAccount: root.at('spec', 'serviceAccountName').text('default') || 'default',
@@ -29,6 +31,11 @@ export function podFromK8s(object: unknown): Parsed<PodRow> {
       hostPorts: hostPorts(root, problems),
     };
   });
+}
+
+/** Whether the pod is the one that the runtime calls so; '' = it does not say. Another one of the name has been, or is to come. */
+export function isPodOf({ uid, staticUid }: Pick<PodRow, 'uid' | 'staticUid'>, runtimeUid: string): boolean {
+  return runtimeUid === '' || uid === '' || uid === runtimeUid || staticUid === runtimeUid;
 }
 
 /** A core/v1 Namespace. */
