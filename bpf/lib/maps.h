@@ -158,7 +158,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 512000);
 	__type(key, struct ipcache_key);
 	__type(value, struct policy_class);
 } policy_classes SEC(".maps");
@@ -166,7 +166,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 512000);
 	__type(key, struct endpoint_key);
 	__type(value, struct policy_class);
 } node_classes SEC(".maps");

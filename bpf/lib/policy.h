@@ -8,6 +8,7 @@
 #include "icmp.h"
 
 #define POLICY_ANY (ENDPOINT_POLICY_INGRESS | ENDPOINT_POLICY_EGRESS | ENDPOINT_POLICY_LOCKDOWN)
+#define IDENTITY_CLUSTER_SCOPE 256 /* below are the reserved ones */
 #define IDENTITY_LOCAL_SCOPE 0x01000000 /* identities from here on mean something on this node alone */
 
 /*
@@ -93,6 +94,20 @@ static __always_inline bool is_allow(const struct policy_entry *entry)
 	return entry && (!(entry->flags & POLICY_DENY) || (entry->flags & (POLICY_DEFAULT | POLICY_AUDIT)) == POLICY_AUDIT);
 }
 
+/*
+ * False: somebody of whom this node has not heard, or heard so lately that its policy maps do not know him yet. The ipcache gets an identity
+ * after the policy maps, so what it says is known.
+ */
+static __always_inline bool is_known(const struct policy_verdict *v, const struct addr *peer)
+{
+	struct ipcache_entry *entry;
+
+	if (v->peer_identity < IDENTITY_CLUSTER_SCOPE)
+		return v->peer_identity != IDENTITY_UNMANAGED;
+	entry = ipcache_lookup(peer);
+	return entry && entry->identity == v->peer_identity;
+}
+
 /* Whatever decides counts the packet, and names itself in the verdict. */
 static __always_inline int decided(struct __sk_buff *skb, const struct endpoint_entry *ep, struct policy_verdict *v,
 				   struct policy_entry *entry, __u8 match)
@@ -150,6 +165,10 @@ subprogram judge(struct __sk_buff *skb, struct endpoint_entry *ep, struct policy
 		return decided(skb, ep, v, own, MATCH_PEER);
 	if (is_allow(class))
 		return decided(skb, ep, v, class, MATCH_CLASS);
+	if (any && (any->flags & POLICY_KNOWN) && !own && !class && !is_known(v, peer)) {
+		v->match = MATCH_UNKNOWN_PEER;
+		return -DROP_POLICY;
+	}
 	return any ? decided(skb, ep, v, any, MATCH_ANY) : -DROP_POLICY;
 }
 

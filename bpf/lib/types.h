@@ -387,6 +387,7 @@ enum policy_flags {
 	POLICY_AUDIT = 2, /* with POLICY_DENY: reported as audit and let through */
 	POLICY_LOG = 4,
 	POLICY_DEFAULT = 8, /* no rule: what an isolated direction does with the rest (deny), or a free one (allow) */
+	POLICY_KNOWN = 16, /* with POLICY_DEFAULT, where a rule denies identities: lets through only whom the policy maps know */
 };
 
 struct policy_entry {
@@ -455,7 +456,7 @@ struct metrics_entry {
 /* Index of forwarded, which counts what every packet costs: verdict_source * FORWARDED_DIRECTIONS + metric_direction. */
 enum forwarded_index { FORWARDED_DIRECTIONS = 4, FORWARDED_SIZE = 32 };
 
-enum verdict_match { MATCH_NONE = 0, MATCH_PEER = 1, MATCH_CLASS = 2, MATCH_ANY = 3 };
+enum verdict_match { MATCH_NONE = 0, MATCH_PEER = 1, MATCH_CLASS = 2, MATCH_ANY = 3, MATCH_UNKNOWN_PEER = 4 };
 
 enum verdict_action { VERDICT_ALLOW = 0, VERDICT_DENY = 1, VERDICT_AUDIT = 2 };
 

@@ -7,7 +7,7 @@ import { address } from './config.ts';
 import { echo, eth, icmp, ip, tcp, udp } from './frame.ts';
 import { Harness } from './program-run.ts';
 
-const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT } = PolicyFlags;
+const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT, POLICY_KNOWN } = PolicyFlags;
 const { POLICY_INGRESS, POLICY_EGRESS } = PolicyDirection;
 const [client, server, group] = [5, 6, 7];
 const clientIdentity = 1000 + client;
@@ -208,6 +208,37 @@ describe('policy at from_container', privileged('bpf'), () => {
         knows(2);
         assert.equal(dropped(80), 'DROP_POLICY', 'an outsider with the address of a node');
         ipcache.remove(of);
+      });
+
+      test('where some are denied and all others free, who is not known yet does not pass', () => {
+        const ipcache = harness.map(mapSpecs.ipcache);
+        const of = { prefixlen: 128, address: address(family.client) };
+        const knows = (identity: number) => ipcache.put(of, { identity, tunnelEndpoint: new Uint8Array(16), flags: 1 });
+        const open = { identity: 0, flags: POLICY_DEFAULT | POLICY_KNOWN } as const;
+        harness.policyGroup(group, [entryOf(open), entryOf({ identity: 4711, flags: POLICY_DENY })]);
+        endpoint(client, family.client, 0, 0);
+        endpoint(server, family.server, EndpointFlags.ENDPOINT_POLICY_INGRESS, 1);
+        ipcache.remove(of);
+        assert.equal(send(tcp(1000, 80)).dropped, 'DROP_POLICY');
+        knows(clientIdentity + 1);
+        assert.equal(send(tcp(1000, 80)).dropped, 'DROP_POLICY', 'somebody else has the address');
+        knows(clientIdentity);
+        assert.equal(send(tcp(1000, 80)).verdict, 'TC_ACT_REDIRECT');
+        ipcache.remove(of);
+      });
+
+      test('SCTP is judged by its port', () => {
+        isolate([{ identity: clientIdentity, proto: 132, port: 5000 }]);
+        const init = (port: number) => {
+          const header = Buffer.alloc(32);
+          header.writeUInt16BE(1000, 0);
+          header.writeUInt16BE(port, 2);
+          header.writeUInt8(1, 12);
+          header.writeUInt16BE(20, 14);
+          return { protocol: 132, bytes: header, checksumAt: 8 };
+        };
+        assert.equal(send(init(5000)).verdict, 'TC_ACT_REDIRECT');
+        assert.equal(send(init(5001)).dropped, 'DROP_POLICY');
       });
 
       test('an endpoint that no policy selects has no conntrack entry', () => {

@@ -3,6 +3,7 @@ import {
   type CiliumNodeRow,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumEndpointFromK8s,
+  ciliumIdentityFromK8s,
   ciliumNetworkPolicyFromK8s,
   ciliumNodeFromK8s,
   endpointSliceFromK8s,
@@ -55,6 +56,8 @@ export class Kubernetes {
         return this.#rows(tables.namespaces, namespaceFromK8s(object));
       case 'CiliumEndpoint':
         return this.#rows(tables.remoteEndpoints, ciliumEndpointFromK8s(object));
+      case 'CiliumIdentity':
+        return this.#rows(tables.identities, ciliumIdentityFromK8s(object));
       case 'Node':
         return this.#half(this.#nodes, nodeFromK8s(object, this.#localNode));
       case 'CiliumLocalRedirectPolicy':

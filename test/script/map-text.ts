@@ -9,15 +9,18 @@ import {
   LbServiceFlags,
   type LbSkip,
   type LbSkipKey,
+  type PolicyEntry,
+  type PolicyKey,
 } from '@ciliate/abi';
 import type { LbMaps } from '@ciliate/datapath';
-import type { BpfMap } from '@ciliate/kernel';
+import type { BpfMap, MapOfMaps } from '@ciliate/kernel';
 import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
 
 export interface ScriptMaps extends LbMaps {
   readonly lb_skip: BpfMap<LbSkipKey, LbSkip>;
   readonly ipcache: BpfMap<IpcacheKey, IpcacheEntry>;
   readonly endpoints: BpfMap<EndpointKey, EndpointEntry>;
+  readonly policy: MapOfMaps<number, PolicyKey, PolicyEntry>;
 }
 
 const views: Readonly<Record<string, (maps: ScriptMaps) => readonly string[]>> = {

@@ -7,6 +7,7 @@ import {
   lbOperations,
   lbSkipOperations,
   maglevCodec,
+  policyGroupOperations,
 } from '@ciliate/datapath';
 import { type BpfMap, FakeMap, FakeMapOfMaps, FaultyMap } from '@ciliate/kernel';
 import { defineTables, type NodeConfig, nodeConfigDefaults, type Tables } from '@ciliate/model';
@@ -40,6 +41,7 @@ export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
     }),
     lb_skip: map(mapSpecs.lb_skip),
     ipcache: map(mapSpecs.ipcache),
+    policy: new FakeMapOfMaps(map(mapSpecs.policy), mapSpecs.policy.inner),
     endpoints: map(mapSpecs.endpoints),
   };
 }
@@ -90,6 +92,10 @@ export class World {
       new Reconciler(
         { name: 'ipcache' },
         { table: tables.ipcacheRows, operations: ipcacheOperations(maps.ipcache), database, clock },
+      ),
+      new Reconciler(
+        { name: 'policy' },
+        { table: tables.policyGroups, operations: policyGroupOperations(maps.policy), database, clock },
       ),
       new Reconciler(
         { name: 'skip' },

@@ -18,8 +18,10 @@ export class FakeApi implements KubeApi {
     }
   }
 
-  async *stream(): AsyncIterable<KubeObject> {
-    await new Promise(() => undefined);
+  /** Nothing is ever said. */
+  async *stream(_path: string, { signal }: RequestOptions): AsyncIterable<KubeObject> {
+    if (signal?.aborted === true) return;
+    await new Promise(resolve => signal?.addEventListener('abort', resolve));
   }
 
   put(path: string, object: KubeObject): KubeObject {

@@ -29,6 +29,7 @@ import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
 import { sceneSettings } from './policy/scene-settings.ts';
 import { EndpointPublisher } from './publish/endpoint-publisher.ts';
 import { NodePublisher } from './publish/node-publisher.ts';
+import { PolicyReporter } from './publish/policy-reporter.ts';
 import { ServiceReporter } from './publish/service-reporter.ts';
 import { Readiness } from './readiness.ts';
 import { cniRoutes } from './rest/cni-routes.ts';
@@ -227,6 +228,7 @@ class Agent {
     });
     const prober = this.#prober();
     const verifier = this.#verifier(datapath);
+    const policyReporter = new PolicyReporter({ ...this.#tables, log: this.#log });
     await this.#startMore(
       [
         allocator,
@@ -240,6 +242,7 @@ class Agent {
           },
         ),
         verifier,
+        policyReporter,
         new ServiceReporter({ ...this.#tables, writers, log: this.#log }),
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),
@@ -267,7 +270,11 @@ class Agent {
         cniConfPath: this.#cniConfPath(),
         startedAt: new Date(performance.timeOrigin),
         readyAfterMs: () => this.#readiness.readyAfterMs,
-        degraded: () => [...this.#readiness.degraded(source.health()), ...verifyProblem(verifier)],
+        degraded: () => [
+          ...this.#readiness.degraded(source.health()),
+          ...verifyProblem(verifier),
+          ...policyReporter.degraded(),
+        ],
       },
       endpoints,
     );

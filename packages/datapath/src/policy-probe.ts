@@ -2,7 +2,7 @@
 import type { EndpointEntry, MetricsEntry, MetricsKey } from '@ciliate/abi';
 import { ReservedIdentity, VerdictSource } from '@ciliate/abi';
 import { type BpfMap, findLink, testRun } from '@ciliate/kernel';
-import { type Address, addressBytes } from '@ciliate/model';
+import { type Address, addressBytes, minClusterIdentity, reservedIdentities } from '@ciliate/model';
 import { hostDevice } from './base-devices.ts';
 import type { Datapath } from './datapath.ts';
 import { probeFrame } from './probe-frame.ts';
@@ -19,12 +19,24 @@ export interface ProbeAnswer {
 export function loadedPeer(
   { maps }: Datapath,
   address: Address,
-): { readonly endpoint: EndpointEntry | undefined; readonly identity: number; readonly classIdentity: number } {
+): {
+  readonly endpoint: EndpointEntry | undefined;
+  readonly identity: number;
+  readonly classIdentity: number;
+  /** The policy maps know the identity (is_known of bpf/lib/policy.h). */
+  readonly known: boolean;
+} {
   const key = { prefixlen: 128, address: addressBytes(address) };
   const endpoint = maps.endpoints.lookup({ address: key.address });
-  const identity = endpoint?.identity ?? maps.ipcache.lookup(key)?.identity ?? 0;
+  const ofAddress = maps.ipcache.lookup(key)?.identity ?? 0;
+  const identity = endpoint?.identity ?? ofAddress;
   const ofNode = nodeIdentities.includes(identity) ? maps.node_classes.lookup({ address: key.address }) : undefined;
-  return { endpoint, identity, classIdentity: (ofNode ?? maps.policy_classes.lookup(key))?.identity ?? 0 };
+  return {
+    endpoint,
+    identity,
+    classIdentity: (ofNode ?? maps.policy_classes.lookup(key))?.identity ?? 0,
+    known: identity < minClusterIdentity ? identity !== reservedIdentities.unmanaged : identity === ofAddress,
+  };
 }
 
 const nodeIdentities: readonly number[] = [

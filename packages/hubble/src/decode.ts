@@ -154,6 +154,7 @@ const matches: Readonly<Record<number, PolicyVerdictEvent['match']>> = {
   [VerdictMatch.MATCH_PEER]: 'peer',
   [VerdictMatch.MATCH_CLASS]: 'block',
   [VerdictMatch.MATCH_ANY]: 'everybody',
+  [VerdictMatch.MATCH_UNKNOWN_PEER]: 'unknown',
 };
 
 /** struct policy_verdict stands between header and packet; undefined when the record ends before. */

@@ -79,7 +79,8 @@ export interface PolicyVerdictEvent {
   /** ICMP: the type. */
   readonly port: number;
   /** What the entry stands for: the peer's identity, the address block it is in, everybody, or no entry. */
-  readonly match: 'peer' | 'block' | 'everybody' | 'none';
+  /** 'unknown': the peer's identity is not known to this node yet. */
+  readonly match: 'peer' | 'block' | 'everybody' | 'unknown' | 'none';
   readonly ruleId: number;
   /** '' when the rule has gone since. */
   readonly rule: string;

@@ -124,18 +124,26 @@ export class KubeWriters {
     return true;
   }
 
-  /** A warning that `kubectl describe service` shows. One that is there already, from another node, is left as it is. */
-  async postServiceEvent(
-    service: { readonly namespace: string; readonly name: string; readonly uid: string },
+  /** A warning that `kubectl describe service` shows. */
+  postServiceEvent(
+    { namespace, name, uid }: { readonly namespace: string; readonly name: string; readonly uid: string },
+    event: { readonly name: string; readonly reason: string; readonly message: string },
+  ): Promise<void> {
+    return this.postEvent({ apiVersion: 'v1', kind: 'Service', namespace, name, uid }, event);
+  }
+
+  /** A warning that `kubectl describe` shows. One of its name that is there already, from another node, is left as it is. */
+  async postEvent(
+    involvedObject: OwnerReference & { readonly namespace: string },
     event: { readonly name: string; readonly reason: string; readonly message: string },
   ): Promise<void> {
     const now = new Date().toISOString();
-    const { namespace, name, uid } = service;
+    const { namespace } = involvedObject;
     const body = {
       apiVersion: 'v1',
       kind: 'Event',
       metadata: { name: event.name, namespace },
-      involvedObject: { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
+      involvedObject,
       type: 'Warning',
       reason: event.reason,
       message: event.message,

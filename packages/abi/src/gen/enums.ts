@@ -224,6 +224,7 @@ export const PolicyFlags = {
   POLICY_AUDIT: 2,
   POLICY_LOG: 4,
   POLICY_DEFAULT: 8,
+  POLICY_KNOWN: 16,
 } as const;
 export type PolicyFlags = (typeof PolicyFlags)[keyof typeof PolicyFlags];
 
@@ -233,6 +234,7 @@ export const VerdictMatch = {
   MATCH_PEER: 1,
   MATCH_CLASS: 2,
   MATCH_ANY: 3,
+  MATCH_UNKNOWN_PEER: 4,
 } as const;
 export type VerdictMatch = (typeof VerdictMatch)[keyof typeof VerdictMatch];
 

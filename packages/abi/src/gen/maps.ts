@@ -151,7 +151,7 @@ export const mapSpecs = {
   policy_classes: {
     name: 'policy_classes',
     type: 'lpm_trie',
-    maxEntries: 65536,
+    maxEntries: 512000,
     flags: 1,
     key: ipcacheKeyCodec,
     value: policyClassCodec,
@@ -159,7 +159,7 @@ export const mapSpecs = {
   node_classes: {
     name: 'node_classes',
     type: 'hash',
-    maxEntries: 65536,
+    maxEntries: 512000,
     flags: 1,
     key: endpointKeyCodec,
     value: policyClassCodec,

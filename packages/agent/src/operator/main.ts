@@ -49,7 +49,9 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
       { api, log },
     ),
   );
-  for (const kind of ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const) {
+  // Where agents serve services alone NetworkPolicies are another's to enforce.
+  const own = options['service-only'] ? [] : (['NetworkPolicy'] as const);
+  for (const kind of [...own, 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const) {
     const refuse = options['service-only'] ? { refuse: 'agents serve services alone (--service-only)' } : {};
     lifecycle.append(new PolicyStatus({ kind, ...refuse }, { api, log }));
   }

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ciliumNetworkPolicyFromK8s } from '@ciliate/model';
 import { refusedPolicy } from '@ciliate/sources';
-import { validCondition } from './policy-status.ts';
+import { FakeApi } from '../fake-api.test-lib.ts';
+import type { Log } from '../log.ts';
+import { PolicyStatus, validCondition } from './policy-status.ts';
 
 const policy = (spec: unknown) =>
   validCondition(ciliumNetworkPolicyFromK8s({ metadata: { name: 'p', namespace: 'n' }, spec }));
@@ -69,4 +71,54 @@ test('where agents serve services alone a good policy says that it is not enforc
   const good = of({ endpointSelector: {}, ingress: [{ fromEndpoints: [{}] }] });
   assert.deepEqual([good.status, good.reason, good.message], ['False', 'NotSupported', 'not enforced: services alone']);
   assert.equal(of({ ingress: [{}] }).reason, 'Invalid');
+});
+
+const silent = () => undefined;
+const log = { debug: silent, info: silent, warn: silent, error: silent } as unknown as Log;
+const turns = async () => {
+  for (let i = 0; i < 20; i += 1) await new Promise(resolve => setImmediate(resolve));
+};
+
+test('a NetworkPolicy that is wrong gets an event, one that is right none', async () => {
+  const api = new FakeApi();
+  const status = new PolicyStatus({ kind: 'NetworkPolicy' }, { api, log });
+  const stop = new AbortController();
+  status.start(stop.signal);
+  const object = (cidr: string) => ({
+    metadata: { name: 'p', namespace: 'shop', uid: 'u' },
+    spec: { podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr } }] }] },
+  });
+  status.apply(object('10.0.0.0/8'));
+  await turns();
+  assert.deepEqual([...api.objects.keys()], []);
+  status.apply(object('10.0.0.0/33'));
+  await turns();
+  const [event] = api.objects.values();
+  assert.match(JSON.stringify(event), /"kind":"NetworkPolicy".*spec\.ingress\[0\]\.from\[0\]\.ipBlock\.cidr/);
+  stop.abort();
+  await status.stop();
+});
+
+test('a condition is written when it is another than before, and leaves others alone', async () => {
+  const api = new FakeApi();
+  const status = new PolicyStatus({ kind: 'CiliumNetworkPolicy' }, { api, log });
+  const stop = new AbortController();
+  status.start(stop.signal);
+  const path = '/apis/cilium.io/v2/namespaces/shop/ciliumnetworkpolicies/p';
+  const conditions = [{ type: 'Other', status: 'True' }];
+  const object = api.put(path, {
+    spec: { endpointSelector: {}, ingress: [{ fromEntities: ['wrld'] }] },
+    status: { conditions },
+  });
+  api.put(`${path}/status`, object);
+  status.apply(object);
+  await turns();
+  const written = api.objects.get(`${path}/status`);
+  assert.match(JSON.stringify(written?.status), /"Other".*"type":"Valid","status":"False","reason":"Invalid".*wrld/);
+  const before = api.requests.length;
+  status.apply({ ...object, status: written?.status });
+  await turns();
+  assert.equal(api.requests.length, before);
+  stop.abort();
+  await status.stop();
 });

@@ -1,7 +1,12 @@
-/** CiliumNetworkPolicies and clusterwide ones → their `Valid` condition: what is wrong with them, field and remedy. */
+/**
+ * Policies → what is wrong with them, field and remedy: Cilium's kinds have a `Valid` condition for it, a NetworkPolicy has none and gets an
+ * event.
+ */
+import { createHash } from 'node:crypto';
 import {
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
+  networkPolicyFromK8s,
   type Parsed,
   type PolicyRow,
 } from '@ciliate/model';
@@ -9,6 +14,7 @@ import {
   apiStatus,
   type KubeApi,
   type KubeObject,
+  KubeWriters,
   objectKey,
   Reflector,
   refusedPolicy,
@@ -19,16 +25,18 @@ import type { Service } from '../lifecycle.ts';
 import type { Log } from '../log.ts';
 
 export interface PolicyKindOptions {
-  readonly kind: 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
+  readonly kind: 'NetworkPolicy' | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
   /** Why no policy is enforced, whatever it says. */
   readonly refuse?: string;
 }
 
 const parsers = {
+  NetworkPolicy: networkPolicyFromK8s,
   CiliumNetworkPolicy: ciliumNetworkPolicyFromK8s,
   CiliumClusterwideNetworkPolicy: ciliumClusterwideNetworkPolicyFromK8s,
 } as const;
 const collections = {
+  NetworkPolicy: resourcePaths.networkPolicies,
   CiliumNetworkPolicy: resourcePaths.ciliumNetworkPolicies,
   CiliumClusterwideNetworkPolicy: resourcePaths.ciliumClusterwideNetworkPolicies,
 } as const;
@@ -105,12 +113,26 @@ export class PolicyStatus implements Service {
     this.#objects.delete(objectKey(object));
   }
 
+  async #tell({ metadata }: KubeObject, { reason, message }: ValidCondition): Promise<void> {
+    if (reason === 'Valid') return;
+    const { namespace = 'default', name = '', uid = '' } = metadata ?? {};
+    const digest = createHash('sha256').update(`${uid} ${reason} ${message}`).digest('hex').slice(0, 12);
+    await new KubeWriters(this.#api).postEvent(
+      { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', namespace, name, uid },
+      { name: `${name}.${digest}`, reason, message },
+    );
+  }
+
   async #write(key: string): Promise<void> {
     const object = this.#objects.get(key);
     if (object === undefined) return;
     const { kind, refuse } = this.#options;
     const parsed = parsers[kind](object);
     const wanted = validCondition(refuse === undefined ? parsed : refusedPolicy(parsed, refuse));
+    if (kind === 'NetworkPolicy') {
+      await this.#tell(object, wanted);
+      return;
+    }
     if (isSame(conditionsOf(object), wanted)) return;
     const { namespace, name = '' } = object.metadata ?? {};
     const path =

@@ -108,11 +108,12 @@ function kernelVerdict(
     return { direction, allowed: false, rule: 'its policy is not loaded yet' };
   const bit = direction === 'ingress' ? ENDPOINT_POLICY_INGRESS : ENDPOINT_POLICY_EGRESS;
   if ((flags & bit) === 0) return { direction, allowed: true, rule: `${direction} is not judged` };
-  const { identity, classIdentity } = datapath.loadedPeer(flow.peer);
+  const { identity, classIdentity, known } = datapath.loadedPeer(flow.peer);
   const answer = new PolicyLookup(datapath.policyMap(policyGroup) ?? []).ask({
     direction: direction === 'ingress' ? 0 : 1,
     identity,
     classIdentity,
+    known,
     protocol: flow.protocol,
     port: flow.port,
   });

@@ -12,7 +12,7 @@ import {
   parseAddress,
   parsePrefix,
 } from '@ciliate/model';
-import { createDatabase, FakeClock } from '@ciliate/tables';
+import { createDatabase, done, FakeClock } from '@ciliate/tables';
 import { registerControllers } from '../register-controllers.ts';
 import { netdevEntries } from './compile-devices.ts';
 import { deviceEntries } from './compile-endpoints.ts';
@@ -151,7 +151,7 @@ test('an endpoint is connected while the API server is away, and nothing may be 
 });
 
 test('the row of an endpoint wins over a stale one from elsewhere, which comes back when it goes', async () => {
-  const { database, tables, clock } = start();
+  const { database, tables, clock, reports } = start();
   const [address] = endpoint.addresses;
   assert.ok(address);
   const stale = {
@@ -163,8 +163,14 @@ test('the row of an endpoint wins over a stale one from elsewhere, which comes b
     namedPorts: {},
   };
   database.write(txn => {
+    for (const report of reports) report(txn);
+    tables.identities.insert(txn, { id: 400, labels: {}, reserved: false });
     tables.remoteEndpoints.insert(txn, stale);
     tables.endpoints.insert(txn, endpoint);
+  });
+  await clock.advance(1);
+  database.write(txn => {
+    for (const row of tables.policyGroups.all()) tables.policyGroups.insert(txn, { ...row, status: done(0) });
   });
   await clock.advance(1);
   assert.equal(tables.ipcacheRows.get('10.244.1.5/32')?.source, 'endpoint');

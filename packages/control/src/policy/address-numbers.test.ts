@@ -132,7 +132,7 @@ describe('numbers of address blocks', () => {
 
   test('numbers of before a restart hold at once, so that nothing is the world for a moment', async () => {
     const prefix = '192.0.2.0/24' as BlockRestore['cidrs'][number][0];
-    const { settle, apply, outside } = setup({}, { cidrs: [[prefix, 0x0100_0007]], classes: [], exact: [] });
+    const { settle, apply, outside } = setup({}, { ...nothingRestored.blocks, cidrs: [[prefix, 0x0100_0007]] });
     apply({ egress: [{ toCIDR: [prefix] }] });
     await settle();
     assert.equal(outside(prefix), 0x0100_0007);
@@ -239,4 +239,60 @@ test('a port name means to each pod of an ipBlock what the pod calls so', async 
   assert.equal(egress(400, ofPrefix('10.244.2.6/32')), true);
   assert.equal(egress(400, ofPrefix('10.244.2.7/32')), false, 'another port');
   assert.equal(egress(400, ofPrefix('10.244.2.8/32')), false, 'left out');
+});
+
+describe('identities of pods', () => {
+  const far = (identity: number, last = 9) => ({
+    ...{ namespace: 'shop', name: `far-${last}`, identity, namedPorts: {}, nodeAddress: parseAddress('172.30.0.12') },
+    addresses: [parseAddress(`10.244.2.${last}`)],
+  });
+
+  test('an address has its identity when the policy maps know it; until then nobody is known for it, or who was', async () => {
+    const { db, tables, settle, load, apply, outside } = setup();
+    apply({
+      ingressDeny: [{ fromEndpoints: [{ matchLabels: { app: 'evil' } }] }],
+      enableDefaultDeny: { ingress: false },
+    });
+    await load();
+    db.write(txn => {
+      tables.remoteEndpoints.insert(txn, far(400));
+    });
+    await load();
+    assert.equal(outside('10.244.2.9/32'), 3, 'the identity itself is not known');
+    const labels = { 'k8s:app': 'evil', 'k8s:io.kubernetes.pod.namespace': 'shop' };
+    db.write(txn => void tables.identities.insert(txn, { id: 400, labels, reserved: false }));
+    await settle();
+    assert.equal(outside('10.244.2.9/32'), 3, 'its deny is not loaded');
+    await load();
+    assert.equal(outside('10.244.2.9/32'), 400);
+    db.write(txn => {
+      tables.identities.insert(txn, { id: 401, labels, reserved: false });
+      tables.remoteEndpoints.insert(txn, far(401));
+    });
+    await settle();
+    assert.equal(outside('10.244.2.9/32'), 400);
+    await load();
+    assert.equal(outside('10.244.2.9/32'), 401);
+    db.write(txn => void tables.remoteEndpoints.delete(txn, 'shop/far-9'));
+    await settle();
+    assert.equal(outside('10.244.2.9/32'), undefined);
+  });
+
+  test('what denies somebody lets nobody through who is not known', async () => {
+    const { tables, load, apply } = setup();
+    apply({
+      ingressDeny: [{ fromEndpoints: [{ matchLabels: { app: 'evil' } }] }],
+      enableDefaultDeny: { ingress: false },
+    });
+    await load();
+    const entries =
+      tables.policyGroups
+        .all()
+        .find(row => row.identity === 300)
+        ?.content.entries() ?? [];
+    const lookup = new PolicyLookup(entries);
+    const ask = (known: boolean) =>
+      lookup.ask({ direction: 0, identity: 4711, classIdentity: 0, protocol: 6, port: 80, known }).allowed;
+    assert.deepEqual([ask(true), ask(false)], [true, false]);
+  });
 });

@@ -35,7 +35,7 @@ export interface RuleContext {
   readonly allowLocalHost: boolean;
 }
 
-const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT, POLICY_LOG } = PolicyFlags;
+const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT, POLICY_LOG, POLICY_KNOWN } = PolicyFlags;
 const everybody = 0;
 const hostIdentity = 1;
 const anybody: Peer = { kind: 'everybody' };
@@ -148,11 +148,20 @@ class DirectionRules {
     const { ruleId, now } = this.#context;
     const direction = this.#name;
     if (!this.isJudged) return this.#defaultEntry(0, 0);
-    if (!isIsolated) return this.#defaultEntry(ruleId({ kind: 'default-allow', direction }), POLICY_DEFAULT);
+    if (!isIsolated) {
+      const known = this.#deniesSome() ? POLICY_KNOWN : 0;
+      return this.#defaultEntry(ruleId({ kind: 'default-allow', direction }), POLICY_DEFAULT | known);
+    }
     const policies = isolating.map(policyReference);
     const audited = policies.length > 0 && isolating.every(policy => isAudited(policy.audit, now));
     const flags = POLICY_DENY | POLICY_DEFAULT | (audited ? POLICY_AUDIT : 0);
     return this.#defaultEntry(ruleId({ kind: 'default-deny', direction, policies }), flags);
+  }
+
+  /** A deny of some identities cannot hold for who is not known yet. */
+  #deniesSome(): boolean {
+    const uses = [...this.#uses.values()].flat();
+    return uses.some(({ value }) => (value.flags & (POLICY_DENY | POLICY_AUDIT)) === POLICY_DENY);
   }
 
   #defaultEntry(ruleId: number, flags: number): PolicyMapEntry {

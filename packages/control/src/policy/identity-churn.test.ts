@@ -10,7 +10,7 @@ import {
   parseAddress,
   securityLabels,
 } from '@ciliate/model';
-import { createDatabase, FakeClock, type WriteTxn } from '@ciliate/tables';
+import { createDatabase, done, FakeClock, type WriteTxn } from '@ciliate/tables';
 import { registerControllers } from '../register-controllers.ts';
 import { PolicyLookup } from './lookup.ts';
 
@@ -177,6 +177,10 @@ test('labels that change a thousand times: at every look what is let in is what 
   db.write(txn => {
     tables.identities.insert(txn, { id: 400, labels: friend, reserved: false });
     tables.identities.insert(txn, { id: 401, labels: foe, reserved: false });
+  });
+  await clock.advance(100);
+  db.write(txn => {
+    for (const row of tables.policyGroups.all()) tables.policyGroups.insert(txn, { ...row, status: done(0) });
   });
   const pod = (identity: number) => ({
     ...{ namespace: 'shop', name: 'caller', identity, namedPorts: {} },

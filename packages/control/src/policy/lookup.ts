@@ -19,9 +19,11 @@ export interface PolicyQuestion {
   readonly protocol: number;
   /** ICMP: the type. */
   readonly port: number;
+  /** False: the ipcache does not have the identity for the peer's address. */
+  readonly known?: boolean;
 }
 
-const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT } = PolicyFlags;
+const { POLICY_DENY, POLICY_DEFAULT, POLICY_AUDIT, POLICY_KNOWN } = PolicyFlags;
 
 /** Longest-prefix lookups over the entries of one group. */
 export class PolicyLookup {
@@ -38,6 +40,14 @@ export class PolicyLookup {
     const found = [own, ofClass, any].filter(entry => entry !== undefined);
     const decides = found.find(isDenyEntry) ?? found.find(entry => (entry.flags & POLICY_DEFAULT) === 0) ?? any;
     if (decides === undefined) return { allowed: false, ruleId: 0, isDefault: true, audit: false };
+    if (
+      question.known === false &&
+      own === undefined &&
+      ofClass === undefined &&
+      (decides.flags & POLICY_KNOWN) !== 0
+    ) {
+      return { allowed: false, ruleId: 0, isDefault: true, audit: false };
+    }
     return {
       allowed: (decides.flags & POLICY_DENY) === 0,
       ruleId: decides.ruleId,

@@ -189,6 +189,10 @@ class PolicyRunner {
       if (row.id === 0 || row.id === 1) continue;
       if (deleted) this.#compiler.removeIdentity(row.id);
       else this.#compiler.setIdentity(row);
+      if (row.reserved) continue;
+      // A number may be other labels' from one look to the next: then it is another.
+      this.#peers.note(row.id, false);
+      if (!deleted) this.#peers.note(row.id, true);
     }
     const apiServersChanged = changes.endpointSlices.some(({ row }) => isApiServerSlice(row));
     if (changes.nodes.length === 0 && !apiServersChanged) return;

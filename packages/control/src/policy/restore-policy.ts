@@ -8,6 +8,7 @@ import {
   firstClassIdentity,
   isIPv4,
   makePrefix,
+  minClusterIdentity,
   type Prefix,
   prefixAddress,
 } from '@ciliate/model';
@@ -18,11 +19,13 @@ import type { PolicyRestore } from './policy-controller.ts';
 export interface BlockRestore {
   readonly cidrs: readonly (readonly [prefix: Prefix, id: number])[];
   readonly classes: readonly (readonly [prefix: Prefix, id: number])[];
+  /** Of pods. */
+  readonly identities: readonly number[];
   /** Of node_classes, and of single addresses in policy_classes. */
   readonly exact: readonly (readonly [address: Address, id: number])[];
 }
 
-export const noBlocksRestored: BlockRestore = { cidrs: [], classes: [], exact: [] };
+export const noBlocksRestored: BlockRestore = { cidrs: [], classes: [], identities: [], exact: [] };
 
 /** ms that a number stays in policy maps when no address has it any more, and a group when no endpoint is in it. */
 export const linger = 10_000;
@@ -41,17 +44,18 @@ export function restoreBlocks(
   classes: Iterable<readonly [IpcacheKey, PolicyClass]>,
   nodeClasses: Iterable<readonly [EndpointKey, PolicyClass]>,
 ): BlockRestore {
-  const cidrs = [...ipcache].filter(
-    ([, { identity }]) => identity >= firstCidrIdentity && identity < firstClassIdentity,
-  );
+  const entries = [...ipcache];
+  const cidrs = entries.filter(([, { identity }]) => identity >= firstCidrIdentity && identity < firstClassIdentity);
+  const ofPods = entries.map(([, { identity }]) => identity).filter(id => id >= minClusterIdentity);
   const ofPrefixes = [...classes].map(numberOf);
   const ofNodes = [...nodeClasses].map(([{ address }, { identity }]) => [addressFromBytes(address), identity] as const);
-  const ofPods = ofPrefixes.map(([prefix, id]) => [prefixAddress(prefix), id] as const);
+  const ofAddresses = ofPrefixes.map(([prefix, id]) => [prefixAddress(prefix), id] as const);
   // Numbers say which are which: exact classes have a range of their own.
   return {
     cidrs: cidrs.map(numberOf),
     classes: ofPrefixes.filter(([, id]) => !isExactClass(id)),
-    exact: [...ofNodes, ...ofPods],
+    identities: [...new Set(ofPods.filter(id => id < firstCidrIdentity))],
+    exact: [...ofNodes, ...ofAddresses],
   };
 }
 
