@@ -1,7 +1,7 @@
 /**
- * Random sequences of Kubernetes objects, several at once, with one map write in ten failing, prunes and restarts between them: after every
- * step the maps of the agent that lived through it all say the same as those of an agent that meets the objects for the first time and whose
- * writes all work.
+ * Random sequences of Kubernetes objects, several at once, some of them unreadable, with one map write in ten failing, prunes and restarts
+ * between them: after every step the maps of the agent that lived through it all say the same as those of an agent that meets the objects
+ * for the first time and whose writes all work.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -154,7 +154,7 @@ const object = fc.oneof(
   { weight: 2, arbitrary: pod },
   redirect,
 );
-const change = fc.record({ object, gone: fc.constantFrom(false, false, true) });
+const change = fc.record({ object, verb: fc.constantFrom('put', 'put', 'put', 'put', 'delete', 'delete', 'break') });
 const steps = fc.array(
   fc.record({
     // What a batch of watch events brings: also an object that goes and comes again.
@@ -214,11 +214,15 @@ test('after every step, with failing writes, the maps are those of a fresh start
       const objects = new Map<string, object>();
       for (const { changes, after } of sequence) {
         world.database.write(txn => {
-          for (const { object: one, gone } of changes) {
+          for (const { object: one, verb } of changes) {
             const key = `${one.kind} ${one.metadata.name}`;
-            if (gone) objects.delete(key);
-            else objects.set(key, one);
-            kubernetes.apply(JSON.stringify(one), gone ? 'delete' : 'put', txn);
+            if (verb === 'delete') objects.delete(key);
+            else if (verb === 'put') objects.set(key, one);
+            // A version that nobody can read changes nothing, of itself or of others.
+            const sent = verb === 'break' ? { ...one, spec: 'broken', endpoints: 'broken' } : one;
+            const problems = kubernetes.problems.length;
+            kubernetes.apply(JSON.stringify(sent), verb === 'delete' ? 'delete' : 'put', txn);
+            if (verb === 'break') assert.ok(kubernetes.problems.length > problems, key);
           }
         });
         if (after === 'restart') {
