@@ -75,11 +75,14 @@ describe('network policy', privileged('sandbox'), () => {
     await expectReach({ near: true, far: true, foe: false }, 'friends only');
   });
 
-  test('new labels of a running pod count at once, both ways', async () => {
+  test('new labels of a running pod count at once, both ways, and nobody touches its device', async () => {
+    const devices = async () => (await cluster.exec('node-2', 'ip', '-o', 'link', 'show', 'type', 'veth')).stdout;
+    const before = await devices();
     await cluster.kube('label', 'pod', 'foe', 'role=friend', '--overwrite');
     await expectReach({ foe: true }, 'the foe is a friend');
     await cluster.kube('label', 'pod', 'foe', 'role=foe', '--overwrite');
     await expectReach({ foe: false, far: true }, 'the friend is a foe');
+    assert.equal(await devices(), before);
   });
 
   test('a killed agent leaves policy in force, and its successor takes it over', async () => {
@@ -224,5 +227,32 @@ spec:
     assert.match(own.stdout, /"policy-enabled": "ingress"/);
     const nodes = await cluster.kube('get', 'nodes', '--no-headers');
     assert.equal([...nodes.matchAll(/ Ready /g)].length, 2);
+    await cluster.kube('delete', 'ciliumclusterwidenetworkpolicy', 'nodes');
+  });
+
+  test('a policy for the egress of one node keeps it from what it does not name, and the other one goes where it wants', async () => {
+    // It ends by itself: a signal to the command that started it would not reach it.
+    const listener = `require('node:net').createServer(s => s.end()).listen(8081); setTimeout(() => process.exit(), 25e3)`;
+    cluster.start('outside', process.execPath, '-e', listener);
+    const opens = async (from: string) =>
+      (await cluster.exec(from, 'timeout', '2', 'bash', '-c', 'echo > /dev/tcp/172.30.0.100/8081')).code === 0;
+    await eventually('the listener is there', async () => ((await opens('node-1')) ? true : undefined), 10_000);
+    await cluster.apply(`
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: { name: nodes }
+spec:
+  nodeSelector: { matchLabels: { kubernetes.io/hostname: node-2 } }
+  egress: [{ toEntities: [cluster, kube-apiserver] }]
+`);
+    await eventually(
+      'node-2 alone is kept from the outside',
+      async () => ((await opens('node-1')) && !(await opens('node-2')) ? true : undefined),
+      10_000,
+    );
+    const nodes = await cluster.kube('get', 'nodes', '--no-headers');
+    assert.equal([...nodes.matchAll(/ Ready /g)].length, 2);
+    const verified = await cluster.ciliate('--node', 'node-2', 'policy', 'verify');
+    assert.equal(verified.code, 0, verified.stdout);
   });
 });

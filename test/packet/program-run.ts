@@ -46,6 +46,13 @@ export class Harness {
     return new KernelMap(fd, spec);
   }
 
+  /** Descriptor of a map. */
+  fd(name: string): number {
+    const fd = this.#object.maps.get(name);
+    assert.ok(fd !== undefined, `no map ${name}`);
+    return fd;
+  }
+
   /** A pod of this node; its device is the loopback of the machine's namespace, which a test run does not touch. */
   endpoint(ip: string, last: number, flags = 0): void {
     this.map(mapSpecs.endpoints).put(

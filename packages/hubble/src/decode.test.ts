@@ -128,6 +128,8 @@ test('a policy verdict names the rule, and its packet is read behind it', () => 
     event?.summary ?? '',
     /ingress deny by NetworkPolicy shop\/web, spec\.ingress\[0\] \(rule 9, for peer\), endpoint 12, .*10\.0\.0\.1:31337 -> 10\.0\.0\.2:80 tcp SYN/,
   );
+  const early = decodeEvent(record(VerdictAction.VERDICT_DENY, VerdictMatch.MATCH_UNKNOWN_PEER), { bootTime: 0 });
+  assert.match(early?.summary ?? '', /does not know the peer's identity yet/);
   const locked = decodeEvent(record(VerdictAction.VERDICT_DENY, VerdictMatch.MATCH_NONE), { bootTime: 0 });
   assert.match(locked?.summary ?? '', /ingress deny: no policy in force yet/);
   for (let length = 0; length < record(1, 1).length; length += 1) {

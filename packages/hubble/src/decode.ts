@@ -179,6 +179,7 @@ function verdictText({ action, direction, match, ruleId, rule }: PolicyVerdictEv
   // No entry was asked: the direction is free, or the endpoint is locked down.
   if (match === 'none')
     return `${direction} ${action}: ${action === 'allow' ? 'not isolated' : 'no policy in force yet'}`;
+  if (match === 'unknown') return `${direction} ${action}: this node does not know the peer's identity yet`;
   return `${direction} ${action} by ${rule === '' ? 'a rule that has gone' : rule} (rule ${ruleId}, for ${match})`;
 }
 
