@@ -13,6 +13,8 @@ export interface AgentDatapath {
   /** Reconcilers and controllers. */
   readonly health: () => readonly WorkHealth[];
   readonly mtu: () => number;
+  /** Resolves when the kernel has all that the tables want by now. */
+  settled(): Promise<void>;
   /** Controllers and reconcilers begin; endpoints are restored by now. */
   start(): void | Promise<void>;
   /** Stops writing; programs, links and maps stay where they are. */

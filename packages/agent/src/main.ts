@@ -16,6 +16,7 @@ import { Prober } from './health/prober.ts';
 import { ProxyHealthz } from './health/proxy-healthz.ts';
 import { HealthResponder } from './health/responder.ts';
 import { ServiceHealthServers } from './health/service-health.ts';
+import { boundHeap, settleHeap } from './heap.ts';
 import { IdentityAllocator } from './identity/identity-allocator.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -40,6 +41,7 @@ import { version } from './version.ts';
 
 /** Runs until SIGTERM or SIGINT; pods keep their connections. Resolves to the exit code. */
 export async function runAgent(given: AgentOptions, open: OpenDatapath = openDatapath): Promise<number> {
+  boundHeap();
   const options = withServiceOnly(withDefaults(given));
   // Before anything is written or waited for: a node that lacks something is told so at once.
   const cgroupRoot = options['cgroup-root'] === '' ? findCgroupRoot() : options['cgroup-root'];
@@ -280,6 +282,20 @@ class Agent {
     );
     await this.#readiness.sources(signal);
     this.#ready(nodePublisher);
+    this.#settleHeap(datapath, signal).catch(error => {
+      if (!signal.aborted) this.#log.warn('the heap stays as it is', { error: describe(error) });
+    });
+  }
+
+  /** Not before the first lists are in the kernel, whenever that is. */
+  async #settleHeap(datapath: AgentDatapath, signal: AbortSignal): Promise<void> {
+    await this.#readiness.everySource(signal);
+    await datapath.settled();
+    await settleHeap();
+    this.#log.info('first lists in the kernel', {
+      afterMs: Math.round(performance.now()),
+      rss: process.memoryUsage.rss(),
+    });
   }
 
   #verifier({ view }: AgentDatapath): PolicyVerifier {

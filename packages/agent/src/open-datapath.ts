@@ -70,7 +70,7 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
   const direct = directDevice(options, node);
   const deviceMtu = options.mtu === 0 ? direct.mtu : options.mtu;
   const routeMtu = options['routing-mode'] === 'tunnel' ? deviceMtu - vxlanOverhead : deviceMtu;
-  const datapath = Datapath.start(
+  const datapath = await Datapath.start(
     {
       bpfRoot: options['bpf-root'],
       ...(options['cgroup-root'] === '' ? {} : { cgroupRoot: options['cgroup-root'] }),
@@ -120,6 +120,7 @@ interface Modules {
 interface AnyReconciler {
   start(): void;
   stop(): Promise<void>;
+  settled(): Promise<void>;
   health(): ReconcilerHealth;
 }
 
@@ -171,6 +172,10 @@ class LoadedDatapath implements AgentDatapath {
     this.#staleSockets.stop();
     this.#devices.stop();
     this.#datapath.stop();
+  }
+
+  async settled(): Promise<void> {
+    for (const part of [...this.#controllers, ...this.#reconcilers]) await part.settled();
   }
 
   mtu(): number {

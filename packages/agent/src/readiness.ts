@@ -46,9 +46,18 @@ export class Readiness {
 
   /** Resolves when every source has delivered its first list, or the API server took too long: then we go on with what is known. */
   sources(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.#initialized(), patience, signal);
+  }
+
+  /** Resolves when every source has delivered its first list, however long that takes. */
+  everySource(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.#initialized(), Number.POSITIVE_INFINITY, signal);
+  }
+
+  #initialized(): boolean {
     const { nodes, services, endpointSlices, pods, namespaces, remoteEndpoints, identities } = this.#tables;
     const inputs = [nodes, services, endpointSlices, pods, namespaces, remoteEndpoints, identities];
-    return this.#until(() => inputs.every(table => table.initialized), patience, signal);
+    return inputs.every(table => table.initialized);
   }
 
   degraded(reflectors: readonly ReflectorHealth[]): readonly string[] {

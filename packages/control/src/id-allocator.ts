@@ -1,17 +1,23 @@
-import { intern } from '@ciliate/tables';
+/** What is used of a map. */
+interface NumberMap extends Pick<Map<string, number>, 'size' | 'get' | 'has' | 'delete'> {
+  set(key: string, value: number): void;
+  values(): Iterable<number>;
+}
 
 /** Numbers for keys: stable while the key is held, and after a restart; a freed number is used again as late as possible. */
 export class IdAllocator {
   readonly #min: number;
   readonly #max: number;
-  readonly #ids = new Map<string, number>();
+  readonly #ids: NumberMap;
   /** Restored, and not asked for since. */
   readonly #unclaimed = new Set<string>();
   /** Freed numbers, the longest free first. */
   readonly #freed = new Set<number>();
   #next: number;
 
-  constructor(range: { readonly min: number; readonly max: number }) {
+  /** `ids`: empty; who has many keys may know a smaller map for them. */
+  constructor(range: { readonly min: number; readonly max: number }, ids: NumberMap = new Map()) {
+    this.#ids = ids;
     this.#min = range.min;
     this.#max = range.max;
     this.#next = range.min;
@@ -51,7 +57,7 @@ export class IdAllocator {
     if (held !== undefined) return held;
     const id = this.#fresh() ?? this.#reused();
     if (id === undefined) return undefined;
-    this.#ids.set(intern(key), id);
+    this.#ids.set(key, id);
     return id;
   }
 

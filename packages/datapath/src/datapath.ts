@@ -208,7 +208,7 @@ export class Datapath {
    * Checks the kernel, takes the node's lock, makes or adopts devices, loads or adopts programs, attaches what does not belong to an
    * endpoint. Throws KernelError or DatapathError; then nothing that ran before has changed.
    */
-  static start(options: DatapathOptions, onError: (error: unknown) => void): Datapath {
+  static async start(options: DatapathOptions, onError: (error: unknown) => void): Promise<Datapath> {
     const cgroupRoot = options.cgroupRoot ?? findCgroupRoot();
     requireFeatures(probeFeatures({ bpfRoot: options.bpfRoot, cgroupRoot }));
     const mode = chooseTcMode(options.tcAttach);
@@ -220,7 +220,7 @@ export class Datapath {
       const base = options.serviceOnly ? removeBaseDevices(netlink) : baseDevices(netlink, options);
       const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
       const config = encodeDatapathConfig(configOf(options, base, direct));
-      const { programs, adopted } = loadPrograms({
+      const { programs, adopted } = await loadPrograms({
         objects: objectsOf(options),
         objectDir: options.objectDir,
         pins,

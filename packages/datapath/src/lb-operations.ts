@@ -2,6 +2,7 @@
 import { type LbBackend, LbBackendFlags } from '@ciliate/abi';
 import type { LbRow, LbWrite } from '@ciliate/model';
 import { errorText, type Operations } from '@ciliate/tables';
+import { IdCounts } from './id-counts.ts';
 import {
   entriesOf,
   type LbMapName,
@@ -41,7 +42,7 @@ class LbOperations implements Operations<LbRow> {
   readonly #complete = new Map<string, LbRow>();
   /** Rows whose last operation has not ended: what they may have put. */
   readonly #unfinished = new Map<string, readonly LbWrite[]>();
-  readonly #backendUsers = new Map<number, number>();
+  readonly #backendUsers = new IdCounts();
   /** Entries that rows may have put, backends aside. */
   readonly #entries = new Map<LbMapName, number>();
 
@@ -158,7 +159,7 @@ class LbOperations implements Operations<LbRow> {
   #letGo(key: string, kept: readonly LbWrite[], gone: readonly LbWrite[]): void {
     const order = gone.toSorted((a, b) => putRank(b) - putRank(a));
     for (const [i, write] of order.entries()) {
-      const isShared = write.map === 'lb_backends' && (this.#backendUsers.get(write.key) ?? 0) > 1;
+      const isShared = write.map === 'lb_backends' && this.#backendUsers.get(write.key) > 1;
       if (!isShared) {
         removeEntry(this.#maps, write);
         if (write.map === 'lb_backends') this.#events.removed?.(write.value);
@@ -169,13 +170,8 @@ class LbOperations implements Operations<LbRow> {
   }
 
   #use(write: LbWrite, by: 1 | -1): void {
-    if (write.map !== 'lb_backends') {
-      this.#entries.set(write.map, this.#count(write.map) + by);
-      return;
-    }
-    const users = (this.#backendUsers.get(write.key) ?? 0) + by;
-    if (users > 0) this.#backendUsers.set(write.key, users);
-    else this.#backendUsers.delete(write.key);
+    if (write.map === 'lb_backends') this.#backendUsers.add(write.key, by);
+    else this.#entries.set(write.map, this.#count(write.map) + by);
   }
 
   #count(map: LbMapName): number {

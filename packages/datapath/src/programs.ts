@@ -6,7 +6,15 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { abiHash } from '@ciliate/abi';
-import { closeFd, KernelError, loadObject, openPin, pinObject, programInfo } from '@ciliate/kernel';
+import {
+  closeFd,
+  KernelError,
+  type LoadedObject,
+  loadObjectAside,
+  openPin,
+  pinObject,
+  programInfo,
+} from '@ciliate/kernel';
 import type { PinPaths } from './paths.ts';
 
 export interface ObjectSpec {
@@ -18,8 +26,8 @@ export interface ObjectSpec {
 const ofPods: readonly ObjectSpec[] = [
   { file: 'lxc.bpf.o', programs: ['from_container'] },
   { file: 'host.bpf.o', programs: ['from_netdev', 'to_netdev', 'from_host'] },
-  { file: 'overlay.bpf.o', programs: ['from_overlay'] },
 ];
+const ofTunnels: readonly ObjectSpec[] = [{ file: 'overlay.bpf.o', programs: ['from_overlay'] }];
 const ofServicesAlone: readonly ObjectSpec[] = [{ file: 'foreign.bpf.o', programs: ['from_foreign', 'to_foreign'] }];
 const ofEveryNode: readonly ObjectSpec[] = [
   {
@@ -41,11 +49,15 @@ const ofEveryNode: readonly ObjectSpec[] = [
 ];
 
 /** Every object that there is. */
-export const objects: readonly ObjectSpec[] = [...ofPods, ...ofServicesAlone, ...ofEveryNode];
+export const objects: readonly ObjectSpec[] = [...ofPods, ...ofTunnels, ...ofServicesAlone, ...ofEveryNode];
 
 /** What a node loads. */
-export function objectsOf({ serviceOnly }: { readonly serviceOnly: boolean }): readonly ObjectSpec[] {
-  return [...(serviceOnly ? ofServicesAlone : ofPods), ...ofEveryNode];
+export function objectsOf(node: {
+  readonly serviceOnly: boolean;
+  readonly routingMode: 'tunnel' | 'native';
+}): readonly ObjectSpec[] {
+  if (node.serviceOnly) return [...ofServicesAlone, ...ofEveryNode];
+  return [...ofPods, ...(node.routingMode === 'tunnel' ? ofTunnels : []), ...ofEveryNode];
 }
 
 /** Programs of native devices. */
@@ -119,20 +131,10 @@ function adopt({ pins, objects: specs }: LoadPrograms): ReadonlyMap<string, Node
 }
 
 /** All objects are verified before the first pin changes: a rejected one leaves the old programs in force. */
-function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
+async function loadAll(options: LoadPrograms): Promise<ReadonlyMap<string, NodeProgram>> {
   mkdirSync(options.pins.maps, { recursive: true });
   mkdirSync(options.pins.programs, { recursive: true });
-  const loaded = options.objects.map(object =>
-    loadObject({
-      path: join(options.objectDir, object.file),
-      mapPinDir: options.pins.maps,
-      rodata: options.config,
-      abiHash,
-      maxEntries: options.maxEntries,
-      innerValueSize: options.innerValueSize,
-      programs: object.programs,
-    }),
-  );
+  const loaded = await verifyAll(options);
   const programs = new Map<string, NodeProgram>();
   for (const object of loaded) {
     for (const [name, program] of object.programs) {
@@ -149,17 +151,39 @@ function loadAll(options: LoadPrograms): ReadonlyMap<string, NodeProgram> {
   return programs;
 }
 
+/** All of them at once: the verifier needs most of a second for the large ones. Throws what the first of them threw. */
+async function verifyAll(options: LoadPrograms): Promise<readonly LoadedObject[]> {
+  const load = (object: ObjectSpec, programs: readonly string[]) =>
+    loadObjectAside({
+      path: join(options.objectDir, object.file),
+      mapPinDir: options.pins.maps,
+      rodata: options.config,
+      abiHash,
+      maxEntries: options.maxEntries,
+      innerValueSize: options.innerValueSize,
+      programs,
+    });
+  // Maps first, one object after the other: those that many objects name must not be made by each.
+  for (const object of options.objects) (await load(object, [])).close();
+  const results = await Promise.allSettled(options.objects.map(object => load(object, object.programs)));
+  const loaded = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+  const rejected = results.find(result => result.status === 'rejected');
+  if (rejected === undefined) return loaded;
+  for (const object of loaded) object.close();
+  throw rejected.reason;
+}
+
 export interface NodePrograms {
   readonly programs: ReadonlyMap<string, NodeProgram>;
   readonly adopted: boolean;
 }
 
 /** Throws KernelError (VERIFIER_REJECTED, MAP_ABI_MISMATCH, OBJECT_…); then what ran before still runs. */
-export function loadPrograms(options: LoadPrograms): NodePrograms {
+export async function loadPrograms(options: LoadPrograms): Promise<NodePrograms> {
   const build = buildId(options);
   const pinned = recordedBuild(options.stateFile) === build ? adopt(options) : undefined;
   if (pinned !== undefined) return { programs: pinned, adopted: true };
-  const programs = loadAll(options);
+  const programs = await loadAll(options);
   writeFileSync(`${options.stateFile}.new`, JSON.stringify({ build }));
   renameSync(`${options.stateFile}.new`, options.stateFile);
   return { programs, adopted: false };

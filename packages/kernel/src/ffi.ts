@@ -11,11 +11,13 @@ const libbpf = koffi.load('libbpf.so.1');
 
 const size = 'size_t';
 
+const objectLoad = libbpf.func('int bpf_object__load(void *object)');
 const linkCreate = libbpf.func('int bpf_link_create(int program, int target, int type, const void *opts)');
 
 export const c = {
   open: libc.func('int open(const char *path, int flags)') as (path: string, flags: number) => number,
   close: libc.func('int close(int fd)') as (fd: number) => number,
+  mallocTrim: libc.func('int malloc_trim(size_t pad)') as (pad: number) => number,
   setns: libc.func('int setns(int fd, int type)') as (fd: number, type: number) => number,
   unshare: libc.func('int unshare(int flags)') as (flags: number) => number,
   mount: libc.func(
@@ -91,6 +93,13 @@ export const c = {
   munmap: libc.func('int munmap(void *address, size_t length)') as (address: Pointer, length: number) => number,
 };
 
+/** A call in a thread of its own. */
+function aside(call: ReturnType<typeof libbpf.func>, ...values: readonly unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    call.async(...values, (error: Error | null, result: number) => (error === null ? resolve(result) : reject(error)));
+  });
+}
+
 /** struct bpf_test_run_opts of libbpf 1.1. */
 const testRunOpts = koffi.struct('ciliate_test_run_opts', {
   sz: size,
@@ -132,7 +141,9 @@ export const testRunOptsSize = koffi.sizeof(testRunOpts);
 
 export const bpf = {
   objectOpen: libbpf.func('void *bpf_object__open(const char *path)') as (path: string) => Pointer | null,
-  objectLoad: libbpf.func('int bpf_object__load(void *object)') as (object: Pointer) => number,
+  objectLoad: objectLoad as (object: Pointer) => number,
+  /** In a thread of its own: the verifier takes its time. Nothing else may use the object until it resolves. */
+  objectLoadAside: (object: Pointer): Promise<number> => aside(objectLoad, object),
   objectClose: libbpf.func('void bpf_object__close(void *object)') as (object: Pointer) => void,
   nextProgram: libbpf.func('void *bpf_object__next_program(const void *object, void *program)') as (
     object: Pointer,
@@ -233,11 +244,7 @@ export const bpf = {
   linkCreate: linkCreate as (program: number, target: number, type: number, opts: null) => number,
   /** In a thread of its own: attaching waits for a grace period of the kernel. Resolves to a descriptor or -errno. */
   linkCreateAside: (program: number, target: number, type: number): Promise<number> =>
-    new Promise((resolve, reject) => {
-      linkCreate.async(program, target, type, null, (error: Error | null, result: number) =>
-        error === null ? resolve(result) : reject(error),
-      );
-    }),
+    aside(linkCreate, program, target, type, null),
   linkUpdate: libbpf.func('int bpf_link_update(int link, int program, const void *opts)') as (
     link: number,
     program: number,

@@ -84,3 +84,8 @@ export function tryLock(fd: number): boolean {
   const LOCK_EX_NB = 2 | 4;
   return c.flock(fd, LOCK_EX_NB) === 0;
 }
+
+/** Gives back to the system what native code of this process (libbpf, buffers) has freed; the C library keeps it for itself. */
+export function trimMemory(): void {
+  c.mallocTrim(0);
+}

@@ -197,20 +197,48 @@ function loadError(options: LoadOptions, code: number, prepared: ReturnType<type
   return syscallError(`load ${options.path}`, code, { path: options.path });
 }
 
-/** Throws KernelError; then nothing stays loaded, and pins that were there are as they were. */
-export function loadObject(options: LoadOptions): LoadedObject {
+interface OpenObject {
+  readonly object: Pointer;
+  readonly prepared: ReturnType<typeof preparePrograms>;
+}
+
+function release({ object, prepared }: OpenObject): void {
+  bpf.objectClose(object);
+  for (const { log } of prepared.values()) free(log);
+}
+
+/** Open, and ready for the one call that makes its maps and has its programs verified. */
+function prepare(options: LoadOptions): OpenObject {
   const object = openObject(options);
-  let prepared: ReturnType<typeof preparePrograms> = new Map();
   try {
     setConstants(object, options);
     prepareMaps(object, options);
-    prepared = preparePrograms(object, options);
-    const result = bpf.objectLoad(object);
+    return { object, prepared: preparePrograms(object, options) };
+  } catch (error) {
+    bpf.objectClose(object);
+    throw error;
+  }
+}
+
+/** Throws KernelError; then nothing stays loaded, and pins that were there are as they were. */
+export function loadObject(options: LoadOptions): LoadedObject {
+  const open = prepare(options);
+  return finish(options, open, bpf.objectLoad(open.object));
+}
+
+/** Like loadObject; the verifier works in a thread of its own. */
+export async function loadObjectAside(options: LoadOptions): Promise<LoadedObject> {
+  const open = prepare(options);
+  return finish(options, open, await bpf.objectLoadAside(open.object));
+}
+
+function finish(options: LoadOptions, open: OpenObject, result: number): LoadedObject {
+  const { object, prepared } = open;
+  try {
     if (result !== 0) throw loadError(options, result < 0 ? -result : errno(), prepared);
     if (options.mapPinDir !== undefined) pinMaps(object, options.mapPinDir);
   } catch (error) {
-    bpf.objectClose(object);
-    for (const { log } of prepared.values()) free(log);
+    release(open);
     throw error;
   }
   const programs = new Map<string, LoadedProgram>();

@@ -4,6 +4,7 @@
  * bookmarks carry a newer version without a change.
  */
 
+import { setImmediate } from 'node:timers/promises';
 import { Backoff, type Random } from './backoff.ts';
 import { apiStatus, SourceError } from './errors.ts';
 import type { KubeApi, Query } from './kube-client.ts';
@@ -128,15 +129,19 @@ export class Reflector {
   async #list(signal: AbortSignal): Promise<void> {
     const { sink } = this.#modules;
     const pages = sink.pages?.() ?? collect(sink);
+    const limit = this.#options.pageSize ?? 500;
     let version: string | undefined;
-    let next: string | undefined;
-    do {
-      const page: KubeObject = await this.#page(this.#options.pageSize ?? 500, next, signal);
-      const items = page.items;
-      if (Array.isArray(items)) pages.add(items as readonly KubeObject[]);
+    let asked: Promise<KubeObject> | undefined = this.#page(limit, undefined, signal);
+    while (asked !== undefined) {
+      const page: KubeObject = await asked;
       version = page.metadata?.resourceVersion;
-      next = page.metadata?.continue;
-    } while (next !== undefined && next !== '');
+      const next = page.metadata?.continue;
+      asked = next === undefined || next === '' ? undefined : this.#page(limit, next, signal);
+      // The server makes the next page while this one is taken: let the question go out first. Its failure is met when it is awaited.
+      asked?.catch(() => undefined);
+      if (asked !== undefined) await setImmediate();
+      if (Array.isArray(page.items)) pages.add(page.items as readonly KubeObject[]);
+    }
     pages.end();
     this.#version = version ?? '0';
     this.#succeeded({ synced: true, lists: this.#health.lists + 1 });

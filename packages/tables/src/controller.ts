@@ -49,7 +49,8 @@ export interface ControllerModules {
 
 interface Input {
   readonly table: Pick<Table<unknown>, ControllerInput>;
-  readonly waiting: Map<string, Change<unknown>>;
+  /** What the next run takes; after one that failed also what that one was given. */
+  waiting: readonly Change<unknown>[];
   cursor: ChangeCursor<unknown> | undefined;
 }
 
@@ -86,7 +87,7 @@ export class Controller<In extends Inputs = Inputs> {
     this.#modules = modules;
     this.#reports = options.outputs.map(output => output.registerInitializer(options.name));
     for (const [name, table] of Object.entries<Pick<Table<unknown>, ControllerInput>>(options.inputs)) {
-      this.#inputs.set(name, { table, waiting: new Map(), cursor: undefined });
+      this.#inputs.set(name, { table, waiting: [], cursor: undefined });
     }
   }
 
@@ -132,12 +133,10 @@ export class Controller<In extends Inputs = Inputs> {
   }
 
   #run(): void {
-    for (const { cursor, waiting } of this.#inputs.values()) {
-      for (const change of cursor?.next() ?? []) waiting.set(change.key, change);
-    }
+    for (const input of this.#inputs.values()) input.waiting = newest(input.waiting, input.cursor?.next() ?? []);
     const complete = [...this.#inputs.values()].every(input => input.table.initialized);
     const report = complete && !this.#reported;
-    const changed = [...this.#inputs.values()].some(input => input.waiting.size > 0);
+    const changed = [...this.#inputs.values()].some(input => input.waiting.length > 0);
     const wanted = changed || report || this.#due || this.#health.successes === 0;
     if (wanted && (complete || this.#options.whole !== true) && !this.#attempt(report)) return;
     for (const resolve of this.#idleWaiters) resolve();
@@ -147,7 +146,7 @@ export class Controller<In extends Inputs = Inputs> {
   #attempt(report: boolean): boolean {
     const { database, clock, onError } = this.#modules;
     const changes = Object.fromEntries(
-      [...this.#inputs].map(([name, input]) => [name, [...input.waiting.values()]]),
+      [...this.#inputs].map(([name, input]) => [name, input.waiting]),
     ) as unknown as ChangesOf<In>;
     try {
       database.write(txn => {
@@ -161,7 +160,7 @@ export class Controller<In extends Inputs = Inputs> {
     }
     this.#runAgain(this.#options.again?.());
     this.#reported ||= report;
-    for (const input of this.#inputs.values()) input.waiting.clear();
+    for (const input of this.#inputs.values()) input.waiting = [];
     this.#health = {
       ...this.#health,
       lastSuccess: clock.now(),
@@ -194,4 +193,12 @@ export class Controller<In extends Inputs = Inputs> {
     };
     this.#schedule(backoff(consecutiveFailures - 1, retryMin, retryMax, () => 0));
   }
+}
+
+/** One change a key, in the order in which keys were first changed. */
+function newest(before: readonly Change<unknown>[], changes: readonly Change<unknown>[]): readonly Change<unknown>[] {
+  if (before.length === 0) return changes;
+  const byKey = new Map(before.map(change => [change.key, change]));
+  for (const change of changes) byKey.set(change.key, change);
+  return [...byKey.values()];
 }

@@ -11,7 +11,15 @@ import {
   type ServiceRow,
   type Tables,
 } from '@ciliate/model';
-import { type ChangesOf, Controller, type ControllerModules, deepEqual, upsert, type WriteTxn } from '@ciliate/tables';
+import {
+  type ChangesOf,
+  Controller,
+  type ControllerModules,
+  deepEqual,
+  intern,
+  upsert,
+  type WriteTxn,
+} from '@ciliate/tables';
 import { writeWinners } from '../claim-controller.ts';
 import { Claims } from '../claims.ts';
 import {
@@ -89,9 +97,10 @@ class FrontendCompiler {
     for (const { key, row, deleted } of changes.endpointSlices) {
       const before = this.#serviceOfSlice.get(key);
       if (before !== undefined) dirty.add(before);
+      const service = intern(`${row.namespace}/${row.service}`);
       if (deleted) this.#serviceOfSlice.delete(key);
-      else this.#serviceOfSlice.set(key, `${row.namespace}/${row.service}`);
-      dirty.add(`${row.namespace}/${row.service}`);
+      else this.#serviceOfSlice.set(key, service);
+      dirty.add(service);
     }
     const isOtherNode = this.#readNode(changes);
     if (isOtherNode) for (const row of this.#tables.services.all()) dirty.add(objectKey(row));

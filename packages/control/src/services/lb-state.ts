@@ -4,6 +4,7 @@ import { IdAllocator } from '../id-allocator.ts';
 import { backendStates } from './compile-backends.ts';
 import { backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
+import { PortKeyMap } from './port-key-map.ts';
 
 /** Ids that the kernel's maps held when the agent started. Keys are those of portKey. */
 export interface LbRestore {
@@ -23,7 +24,7 @@ interface LeavingUses {
 export class LbState {
   readonly services = new IdAllocator({ min: 1, max: 65_535 });
   /** A backend has its id as long as a frontend uses it. */
-  readonly backends = new IdAllocator({ min: 1, max: 0xffff_ffff });
+  readonly backends = new IdAllocator({ min: 1, max: 0xffff_ffff }, new PortKeyMap());
   readonly #held = new Map<string, FrontendRow>();
   /** Uses of a backend beside the first; most have no other. */
   readonly #moreUses = new Map<string, number>();
@@ -58,7 +59,7 @@ export class LbState {
 
   /** Counts a frontend in place of its older version; false when the ids are used up. */
   hold(frontend: FrontendRow): boolean {
-    const key = portKey(frontend);
+    const key = intern(portKey(frontend));
     const backends = backendsOf(frontend);
     if (this.services.acquire(key) === undefined) return false;
     for (const backend of backends) {
@@ -67,7 +68,7 @@ export class LbState {
     }
     this.#forget(key);
     this.#touch(backends);
-    this.#held.set(intern(key), frontend);
+    this.#held.set(key, frontend);
     this.#slots += slotCount(frontend);
     return true;
   }

@@ -28,7 +28,9 @@ function findRoot(from: string): string {
 /** The command line that starts the program. */
 export function program(name: ProgramName): readonly string[] {
   const file = bundled ? join(root, 'build', `${name}.mjs`) : sourceOf(name);
-  return [process.execPath, '--disable-warning=ExperimentalWarning', file];
+  // As its launcher (tools/build.ts) has it.
+  const options = name === 'agent' ? ['--max-semi-space-size=4'] : [];
+  return [process.execPath, '--disable-warning=ExperimentalWarning', ...options, file];
 }
 
 export const programExists = (name: ProgramName): boolean => existsSync(program(name).at(-1) ?? '');
