@@ -78,7 +78,7 @@ export class AgentPeer {
         users: [{ name: 'bench', user: {} }],
       }),
     );
-    const api = this.#spawn('api', [join(root, 'bench/services/feed-api.ts'), String(apiPort)]);
+    const api = this.#spawn('api', [process.execPath, join(root, 'bench/services/feed-api.ts'), String(apiPort)]);
     this.#api = api;
     if (api.stdout === null) throw new Error('the API server has no output');
     createInterface({ input: api.stdout }).on('line', line => this.#sent(line));
@@ -93,7 +93,7 @@ export class AgentPeer {
   async startAgent(): Promise<number> {
     const started = performance.now();
     this.#agent = this.#spawn('agent', [
-      join(root, 'build/agent.mjs'),
+      join(root, 'build/bin/ciliate-agent'),
       ...['--node-name', 'node-a', '--k8s-kubeconfig-path', join(this.#directory, 'kubeconfig')],
       ...['--state-dir', join(this.#directory, 'state'), '--bpf-root', this.bpfRoot],
       ...['--cgroup-root', this.#cgroup, '--object-dir', join(root, 'build/bpf'), '--devices', 'eth0'],
@@ -222,7 +222,7 @@ export class AgentPeer {
 
   #spawn(name: string, argv: readonly string[]): ChildProcess {
     const log = openSync(join(this.#directory, `${name}.log`), 'a');
-    const [command = '', ...args] = this.#topology.at('node-a', [process.execPath, ...argv]);
+    const [command = '', ...args] = this.#topology.at('node-a', argv);
     const child = spawn(command, args, { stdio: ['pipe', 'pipe', log] });
     closeSync(log);
     return child;

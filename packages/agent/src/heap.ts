@@ -4,7 +4,7 @@
  */
 import { Session } from 'node:inspector';
 import { setFlagsFromString } from 'node:v8';
-import { trimMemory } from '@ciliate/kernel';
+import { boundNativeMemory, trimMemory } from '@ciliate/kernel';
 
 /**
  * Percent by which the heap may grow past what is alive. While lists come it costs a sixth more CPU time than no bound, and half of it would
@@ -18,6 +18,7 @@ const setGrowth = (percent: number): void => setFlagsFromString(`--heap-growing-
 
 /** Before anything is allocated. */
 export function boundHeap(): void {
+  boundNativeMemory();
   setGrowth(growth.starting);
 }
 

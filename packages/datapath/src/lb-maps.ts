@@ -8,7 +8,7 @@ import type {
   LbSourceRange,
   LbSourceRangeKey,
 } from '@ciliate/abi';
-import type { BpfMap, Codec, MapOfMaps } from '@ciliate/kernel';
+import { type BpfMap, type Codec, EntryBatch, type MapOfMaps } from '@ciliate/kernel';
 import type { LbWrite } from '@ciliate/model';
 import { deepEqual } from '@ciliate/tables';
 
@@ -45,6 +45,8 @@ export function maglevCodec(entries: number): Codec<Uint32Array> {
     read: (source, offset) => new Uint32Array(source.slice(offset, offset + entries * 4).buffer),
   };
 }
+
+const slotRank = lbMapNames.indexOf('lb_services') * 2;
 
 /** Lower is put earlier: of services slots, then masters of other scopes, then those with which a lookup begins. */
 export function putRank(write: LbWrite): number {
@@ -107,25 +109,44 @@ export function putWrite(maps: LbMaps, write: LbWrite): void {
   else maps.lb_maglev.replace(write.key, [[0, write.table()]]);
 }
 
-/** Many at once, those of the lowest rank first. A failure leaves some of them. */
-export function putWrites(maps: LbMaps, writes: readonly LbWrite[]): void {
-  const byRank = writes.toSorted((a, b) => putRank(a) - putRank(b));
-  maps.lb_backends.putBatch(
-    byRank.flatMap(write => (write.map === 'lb_backends' ? [[write.key, write.value] as const] : [])),
-  );
-  maps.lb_revnat.putBatch(
-    byRank.flatMap(write => (write.map === 'lb_revnat' ? [[write.key, write.value] as const] : [])),
-  );
-  maps.lb_affinity_match.putBatch(
-    byRank.flatMap(write => (write.map === 'lb_affinity_match' ? [[write.key, write.value] as const] : [])),
-  );
-  maps.lb_source_ranges.putBatch(
-    byRank.flatMap(write => (write.map === 'lb_source_ranges' ? [[write.key, write.value] as const] : [])),
-  );
-  for (const write of byRank) if (write.map === 'lb_maglev') putWrite(maps, write);
-  maps.lb_services.putBatch(
-    byRank.flatMap(write => (write.map === 'lb_services' ? [[write.key, write.value] as const] : [])),
-  );
+/** Writes of many rows, to be put together: those of the lowest rank first, whatever row they are of. */
+export class LbBatch {
+  readonly #maps: LbMaps;
+  readonly #backends;
+  readonly #revnats;
+  readonly #affinities;
+  readonly #ranges;
+  /** Slots, masters of other scopes, masters with which a lookup begins. */
+  readonly #services;
+  readonly #maglev: LbWrite[] = [];
+
+  constructor(maps: LbMaps) {
+    this.#maps = maps;
+    this.#backends = new EntryBatch(maps.lb_backends);
+    this.#revnats = new EntryBatch(maps.lb_revnat);
+    this.#affinities = new EntryBatch(maps.lb_affinity_match);
+    this.#ranges = new EntryBatch(maps.lb_source_ranges);
+    this.#services = [0, 1, 2].map(() => new EntryBatch(maps.lb_services));
+  }
+
+  add(write: LbWrite): void {
+    if (write.map === 'lb_services') this.#services[putRank(write) - slotRank]?.add(write.key, write.value);
+    else if (write.map === 'lb_backends') this.#backends.add(write.key, write.value);
+    else if (write.map === 'lb_revnat') this.#revnats.add(write.key, write.value);
+    else if (write.map === 'lb_affinity_match') this.#affinities.add(write.key, write.value);
+    else if (write.map === 'lb_source_ranges') this.#ranges.add(write.key, write.value);
+    else this.#maglev.push(write);
+  }
+
+  /** A failure leaves some of them. */
+  put(): void {
+    this.#maps.lb_backends.putBatch(this.#backends);
+    this.#maps.lb_revnat.putBatch(this.#revnats);
+    this.#maps.lb_affinity_match.putBatch(this.#affinities);
+    this.#maps.lb_source_ranges.putBatch(this.#ranges);
+    for (const write of this.#maglev) putWrite(this.#maps, write);
+    for (const batch of this.#services) this.#maps.lb_services.putBatch(batch);
+  }
 }
 
 export function removeEntry(maps: LbMaps, entry: LbEntry): void {

@@ -5,13 +5,13 @@ import { errorText, type Operations } from '@ciliate/tables';
 import { IdCounts } from './id-counts.ts';
 import {
   entriesOf,
+  LbBatch,
   type LbMapName,
   type LbMaps,
   lbMapNames,
   nameOf,
   putRank,
   putWrite,
-  putWrites,
   removeEntry,
   sameWrite,
 } from './lb-maps.ts';
@@ -40,7 +40,7 @@ class LbOperations implements Operations<LbRow> {
   readonly #events: BackendEvents;
   /** Rows of which the maps have all writes, and nothing else. The row says which: writes are made again when it changes. */
   readonly #complete = new Map<string, LbRow>();
-  /** Rows whose last operation has not ended: what they may have put. */
+  /** Rows whose last operation has failed: what they may have put. */
   readonly #unfinished = new Map<string, readonly LbWrite[]>();
   readonly #backendUsers = new IdCounts();
   /** Entries that rows may have put, backends aside. */
@@ -65,15 +65,20 @@ class LbOperations implements Operations<LbRow> {
       if (old === undefined) fresh.push(write);
       if (old === undefined || !wasComplete || !sameWrite(old, write)) changed.push(write);
     }
-    const gone = [...before.values()];
-    // Before the first put: whatever fails after it, the row knows what it may have put.
-    this.#begin(row.key, [...writes, ...gone], fresh);
-    for (const write of changed) {
-      putWrite(this.#maps, write);
-      this.#told(write);
+    const gone = [...before.values()].toSorted(mastersFirst);
+    for (const write of fresh) this.#use(write, 1);
+    try {
+      for (const write of changed) {
+        putWrite(this.#maps, write);
+        this.#told(write);
+      }
+      this.#letGo(gone);
+    } catch (error) {
+      this.#failed(row.key, [...writes, ...gone]);
+      throw error;
     }
-    this.#letGo(row.key, writes, gone);
-    this.#end(row);
+    this.#unfinished.delete(row.key);
+    this.#complete.set(row.key, row);
   }
 
   /** Rows that come for the first time go to the maps together; one that fails then goes again by itself. */
@@ -94,10 +99,16 @@ class LbOperations implements Operations<LbRow> {
     const { key } = row;
     // A row that this agent has not written yet: what an agent before it may have put.
     const isKnown = this.#complete.has(key) || this.#unfinished.has(key);
-    const held = isKnown ? this.#held(key) : this.#writesOf(row);
-    this.#begin(key, held, isKnown ? [] : held);
-    this.#letGo(key, [], held);
+    const held = (isKnown ? this.#held(key) : this.#writesOf(row)).toSorted(mastersFirst);
+    if (!isKnown) for (const write of held) this.#use(write, 1);
+    try {
+      this.#letGo(held);
+    } catch (error) {
+      this.#failed(key, held);
+      throw error;
+    }
     this.#unfinished.delete(key);
+    this.#complete.delete(key);
   }
 
   prune(rows: readonly LbRow[]): void {
@@ -125,17 +136,22 @@ class LbOperations implements Operations<LbRow> {
   /** Those that are in the maps now: all of them, or none that counts. */
   #putNew(rows: readonly LbRow[]): readonly LbRow[] {
     if (rows.length < 2) return [];
-    const writes = rows.map(row => this.#writesOf(row));
-    rows.forEach((row, i) => {
-      this.#begin(row.key, writes[i] ?? [], writes[i] ?? []);
-    });
+    const batch = new LbBatch(this.#maps);
+    // One row after the other, and nothing kept of it: the writes of all would outlive several collections of the young generation.
+    for (const row of rows) {
+      for (const write of this.#writesOf(row)) {
+        batch.add(write);
+        this.#use(write, 1);
+        this.#told(write);
+      }
+    }
     try {
-      putWrites(this.#maps, writes.flat());
+      batch.put();
     } catch {
+      for (const row of rows) this.#unfinished.set(row.key, this.#writesOf(row));
       return [];
     }
-    for (const write of writes.flat()) this.#told(write);
-    for (const row of rows) this.#end(row);
+    for (const row of rows) this.#complete.set(row.key, row);
     return rows;
   }
 
@@ -144,28 +160,22 @@ class LbOperations implements Operations<LbRow> {
     return row === undefined ? (this.#unfinished.get(key) ?? []) : this.#writesOf(row);
   }
 
-  #begin(key: string, held: readonly LbWrite[], fresh: readonly LbWrite[]): void {
+  /** An operation that ended half-way: whatever the row may have put it holds, until the entry is removed. */
+  #failed(key: string, held: readonly LbWrite[]): void {
     this.#complete.delete(key);
     this.#unfinished.set(key, held);
-    for (const write of fresh) this.#use(write, 1);
   }
 
-  #end(row: LbRow): void {
-    this.#unfinished.delete(row.key);
-    this.#complete.set(row.key, row);
-  }
-
-  /** Master first, backends last: the reverse of the order in which they were put. What is gone is held no more. */
-  #letGo(key: string, kept: readonly LbWrite[], gone: readonly LbWrite[]): void {
-    const order = gone.toSorted((a, b) => putRank(b) - putRank(a));
-    for (const [i, write] of order.entries()) {
+  /** Takes out of the list what is gone. */
+  #letGo(left: LbWrite[]): void {
+    for (let [write] = left; write !== undefined; [write] = left) {
       const isShared = write.map === 'lb_backends' && this.#backendUsers.get(write.key) > 1;
       if (!isShared) {
         removeEntry(this.#maps, write);
         if (write.map === 'lb_backends') this.#events.removed?.(write.value);
       }
       this.#use(write, -1);
-      this.#unfinished.set(key, [...kept, ...order.slice(i + 1)]);
+      left.shift();
     }
   }
 
@@ -185,4 +195,9 @@ class LbOperations implements Operations<LbRow> {
     if (isReady) this.#events.added?.(write.value);
     else this.#events.removed?.(write.value);
   }
+}
+
+/** The reverse of the order in which they were put. */
+function mastersFirst(a: LbWrite, b: LbWrite): number {
+  return putRank(b) - putRank(a);
 }

@@ -1,4 +1,5 @@
 /** A map without a kernel, as strict as the kernel's, and one that fails on purpose (STYLE rule 6). */
+import { EntryBatch } from './entry-batch.ts';
 import { KernelError } from './errors.ts';
 import { type MapDescription, mapFull } from './map.ts';
 import type { BpfMap, Codec } from './types.ts';
@@ -67,8 +68,8 @@ export class FakeMap<K, V> implements BpfMap<K, V> {
     return this.#entries.size;
   }
 
-  putBatch(entries: readonly (readonly [K, V])[]): void {
-    for (const [key, value] of entries) this.put(key, value);
+  putBatch(entries: readonly (readonly [K, V])[] | EntryBatch<K, V>): void {
+    for (const [key, value] of entries instanceof EntryBatch ? entries.entries() : entries) this.put(key, value);
   }
 
   removeBatch(keys: readonly K[]): void {
@@ -152,7 +153,7 @@ export class FaultyMap<K, V> implements BpfMap<K, V> {
     return this.#map.count();
   }
 
-  putBatch(entries: readonly (readonly [K, V])[]): void {
+  putBatch(entries: readonly (readonly [K, V])[] | EntryBatch<K, V>): void {
     this.#maybeFail('update of');
     this.#map.putBatch(entries);
   }

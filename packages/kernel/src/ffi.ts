@@ -17,6 +17,7 @@ const linkCreate = libbpf.func('int bpf_link_create(int program, int target, int
 export const c = {
   open: libc.func('int open(const char *path, int flags)') as (path: string, flags: number) => number,
   close: libc.func('int close(int fd)') as (fd: number) => number,
+  mallopt: libc.func('int mallopt(int name, int value)') as (name: number, value: number) => number,
   mallocTrim: libc.func('int malloc_trim(size_t pad)') as (pad: number) => number,
   setns: libc.func('int setns(int fd, int type)') as (fd: number, type: number) => number,
   unshare: libc.func('int unshare(int flags)') as (flags: number) => number,

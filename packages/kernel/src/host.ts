@@ -85,6 +85,19 @@ export function tryLock(fd: number): boolean {
   return c.flock(fd, LOCK_EX_NB) === 0;
 }
 
+/** Names of mallopt(3). */
+const [M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX] = [-1, -3, -8];
+
+/**
+ * The C library gives each thread an arena of its own, and takes large buffers from them once it has seen some: both keep what is freed.
+ * Early, since arenas that are there stay.
+ */
+export function boundNativeMemory(): void {
+  c.mallopt(M_ARENA_MAX, 1);
+  c.mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+  c.mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+}
+
 /** Gives back to the system what native code of this process (libbpf, buffers) has freed; the C library keeps it for itself. */
 export function trimMemory(): void {
   c.mallocTrim(0);

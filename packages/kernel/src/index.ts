@@ -1,4 +1,5 @@
 export * from './elf.ts';
+export * from './entry-batch.ts';
 export * from './errors.ts';
 export * from './fake.ts';
 export * from './host.ts';

@@ -1,4 +1,5 @@
 /** BpfMap over a file descriptor. Buffers are allocated once per map; calls are synchronous (about 1 µs each). */
+import { EntryBatch } from './entry-batch.ts';
 import { errnoName, KernelError, syscallError } from './errors.ts';
 import { bpf, c, errno } from './ffi.ts';
 import { mapInfo } from './info.ts';
@@ -215,26 +216,23 @@ export class KernelMap<K, V> implements BpfMap<K, V> {
     return count;
   }
 
-  putBatch(entries: readonly (readonly [K, V])[]): void {
-    for (let start = 0; start < entries.length; start += batchSize)
-      this.#putSome(entries.slice(start, start + batchSize));
-  }
-
-  #putSome(entries: readonly (readonly [K, V])[]): void {
-    const keys = new Uint8Array(entries.length * this.key.size);
-    const values = new Uint8Array(entries.length * this.value.size);
-    entries.forEach(([key, value], index) => {
-      this.key.write(key, keys, index * this.key.size);
-      this.value.write(value, values, index * this.value.size);
-    });
-    const count: [number] = [entries.length];
-    if (bpf.updateBatch(this.fd, keys, values, count, null) === 0) return;
-    const code = errno();
-    if (unsupported.includes(errnoName(code))) {
-      for (const [key, value] of entries) this.put(key, value);
+  putBatch(entries: readonly (readonly [K, V])[] | EntryBatch<K, V>): void {
+    const batch = entries instanceof EntryBatch ? entries : this.#encoded(entries);
+    for (let start = 0; start < batch.count; start += batchSize) {
+      const { keys, values } = batch.part(start, batchSize);
+      const count: [number] = [Math.min(batchSize, batch.count - start)];
+      if (bpf.updateBatch(this.fd, keys, values, count, null) === 0) continue;
+      const code = errno();
+      if (!unsupported.includes(errnoName(code))) throw this.#updateError(code);
+      for (const [key, value] of batch.entries()) this.put(key, value);
       return;
     }
-    throw this.#updateError(code);
+  }
+
+  #encoded(entries: readonly (readonly [K, V])[]): EntryBatch<K, V> {
+    const batch = new EntryBatch(this, Math.max(1, entries.length));
+    for (const [key, value] of entries) batch.add(key, value);
+    return batch;
   }
 
   removeBatch(keys: readonly K[]): void {

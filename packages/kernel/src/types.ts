@@ -3,6 +3,8 @@
  * that is as strict (max entries, batch semantics, byte copies) and can be told to fail.
  */
 
+import type { EntryBatch } from './entry-batch.ts';
+
 /** Fixed-size binary layout, generated from BTF in @ciliate/abi. */
 export interface Codec<T> {
   readonly name: string;
@@ -31,7 +33,8 @@ export interface BpfMap<K, V> {
   keys(): IterableIterator<K>;
   /** Entries now. Counted by walking unless the kernel tells. */
   count(): number;
-  putBatch(entries: readonly (readonly [K, V])[]): void;
+  /** In order; a failure leaves those before it. */
+  putBatch(entries: readonly (readonly [K, V])[] | EntryBatch<K, V>): void;
   removeBatch(keys: readonly K[]): void;
   close(): void;
 }
