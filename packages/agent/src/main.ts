@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { sceneFromTables } from '@ciliate/control';
 import { findCgroupRoot, probeFeatures, requireFeatures } from '@ciliate/kernel';
 import { type Address, defineTables, LabelFilter, reservedIdentityRows, type Tables } from '@ciliate/model';
-import { KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
+import { FileSource, KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
 import type { AgentDatapath, OpenDatapath } from './agent-datapath.ts';
 import { systemClock } from './clock.ts';
@@ -122,6 +122,7 @@ class Agent {
     this.#lifecycle.append({ name: 'rest', start: () => undefined, stop: () => rest.stop() });
     const api = new KubeClient(await loadKubeConfig(this.#options['k8s-kubeconfig-path']));
     const source = this.#startSource(api);
+    const file = this.#fileSource();
     const writers = new KubeWriters(api);
     const nodePublisher = new NodePublisher(
       { node: this.#options['node-name'] },
@@ -136,6 +137,7 @@ class Agent {
       },
     );
     this.#lifecycle.append(source);
+    if (file !== undefined) this.#lifecycle.append(file);
     // The node's condition NetworkUnavailable and its CiliumNode are about pods.
     if (!this.#options['service-only']) this.#lifecycle.append(nodePublisher);
     await this.#lifecycle.start();
@@ -146,7 +148,7 @@ class Agent {
       { nodeAddresses: this.#local.takeAddresses(), routers: this.#local.routers },
       { db: this.#db, tables: this.#tables, log: this.#log },
     );
-    await this.#serve({ datapath, source, writers, nodePublisher, api, signal });
+    await this.#serve({ datapath, source, file, writers, nodePublisher, api, signal });
   }
 
   async stop(): Promise<void> {
@@ -174,15 +176,23 @@ class Agent {
     return source;
   }
 
+  #fileSource(): FileSource | undefined {
+    const { 'lb-state-file': path, 'lb-state-file-interval': interval } = this.#options;
+    if (path === '') return undefined;
+    const log = (message: string, data: Readonly<Record<string, unknown>>): void => this.#log.warn(message, data);
+    return new FileSource({ path, interval }, { db: this.#db, tables: this.#tables, log });
+  }
+
   async #serve(parts: {
     readonly datapath: AgentDatapath;
     readonly source: KubernetesSource;
+    readonly file: FileSource | undefined;
     readonly writers: KubeWriters;
     readonly nodePublisher: NodePublisher;
     readonly api: KubeClient;
     readonly signal: AbortSignal;
   }): Promise<void> {
-    const { datapath, source, writers, nodePublisher, api, signal } = parts;
+    const { datapath, source, file, writers, nodePublisher, api, signal } = parts;
     const { endpoints: table, pods, namespaces, identities } = this.#tables;
     const network = (): { routers: readonly Address[]; mtu: number } => ({
       routers: this.#local.routers,
@@ -276,6 +286,7 @@ class Agent {
           ...this.#readiness.degraded(source.health()),
           ...verifyProblem(verifier),
           ...policyReporter.degraded(),
+          ...(file?.problem === undefined ? [] : [file.problem]),
         ],
       },
       endpoints,

@@ -134,6 +134,8 @@ export interface ServiceRow {
   readonly exposedNodes: LabelSelector | undefined;
   /** Milliseconds since 1970; of two services that want one address the older one has it. */
   readonly created: number;
+  /** Of --lb-state-file, not of the API server. */
+  readonly fromFile?: true;
 }
 
 /** A CiliumLocalRedirectPolicy: pods of this node take a service's or an address's traffic. Key: namespace/name. */
@@ -169,6 +171,8 @@ export interface EndpointSliceRow {
   readonly family: 'IPv4' | 'IPv6';
   readonly ports: readonly { readonly name: string; readonly port: number; readonly protocol: Protocol }[];
   readonly endpoints: readonly SliceEndpoint[];
+  /** As of ServiceRow. */
+  readonly fromFile?: true;
 }
 
 /** One address of an endpoint; those of one with several are equal in everything else. */

@@ -23,10 +23,10 @@ import {
   type Tables,
 } from '@ciliate/model';
 import type { Database, RWTable } from '@ciliate/tables';
-import { SourceError } from './errors.ts';
 import { JoinedSinks } from './joined-sink.ts';
 import type { KubeApi } from './kube-client.ts';
-import { type KubeObject, objectKey } from './kube-object.ts';
+import type { KubeObject } from './kube-object.ts';
+import { parsedRow } from './parsed-object.ts';
 import { Reflector, type ReflectorHealth, type ReflectorOptions, type Sink } from './reflector.ts';
 import { resourcePaths } from './resources.ts';
 import { type SourceLog, TableSink, type TableSinkOptions } from './table-sink.ts';
@@ -84,12 +84,15 @@ export class KubernetesSource {
     this.#reflectors = [
       this.#reflector({ name: 'nodes', path: resourcePaths.nodes }, nodes.first),
       this.#reflector({ name: 'ciliumnodes', path: resourcePaths.ciliumNodes, optional: true }, nodes.second),
-      this.#table('services', resourcePaths.services, tables.services, unlessForeign(serviceFromK8s)),
+      this.#table('services', resourcePaths.services, tables.services, unlessForeign(serviceFromK8s), {
+        foreign: row => row.fromFile === true,
+      }),
       this.#table(
         'endpointslices',
         resourcePaths.endpointSlices,
         tables.endpointSlices,
         unlessForeign(endpointSliceFromK8s),
+        { foreign: row => row.fromFile === true },
       ),
       this.#table('namespaces', resourcePaths.namespaces, tables.namespaces, namespaceFromK8s),
       this.#table('pods', resourcePaths.pods, tables.pods, podFromK8s, {
@@ -195,20 +198,7 @@ export class KubernetesSource {
   }
 
   #rowOf<Row>(source: string, object: KubeObject, parsed: Parsed<Row>): Row {
-    if ('error' in parsed) {
-      const { field, message, remedy } = parsed.error;
-      throw new SourceError({ code: 'BAD_OBJECT', object: objectKey(object) }, `${field} ${message}: ${remedy}`);
-    }
-    for (const { field, message, remedy } of parsed.problems) {
-      this.#modules.log('part of an object is not valid, left out', {
-        source,
-        object: objectKey(object),
-        field,
-        message,
-        remedy,
-      });
-    }
-    return parsed.row;
+    return parsedRow(source, object, parsed, this.#modules.log);
   }
 }
 

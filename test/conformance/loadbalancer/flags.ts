@@ -5,6 +5,8 @@ export interface ScriptFlags {
   readonly config: Partial<NodeConfig>;
   /** Addresses that a local redirect may name; empty: all. */
   readonly redirectCidrs: readonly string[];
+  /** Of the script; '' = none. */
+  readonly stateFile: string;
 }
 
 const testTableSize = 1021;
@@ -30,6 +32,7 @@ export function scriptFlags(script: string): ScriptFlags {
       lbBackendsMax: max,
       lbRevnatMax: max,
     },
+    stateFile: (flags.get('lb-state-file') ?? '').replace(/^\$(WORK|\{WORK\})\//, ''),
     redirectCidrs: (flags.get('lrp-address-matcher-cidrs') ?? '').split(',').filter(text => text !== ''),
   };
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceHealthServers } from '@ciliate/agent';
 import { parsePrefix, prefixContains } from '@ciliate/model';
+import { FileSource } from '@ciliate/sources';
 import { parseAllDocuments } from 'yaml';
 import { Kubernetes } from '../../script/kubernetes.ts';
 import type { ScriptMaps } from '../../script/map-text.ts';
@@ -54,6 +55,7 @@ class Run {
   #world: World;
   #kubernetes: Kubernetes;
   #health: ServiceHealthServers;
+  #stateFile: FileSource | undefined;
   #isStarted = false;
   #isStopped = false;
   #snapshot: readonly (() => void)[] | undefined;
@@ -68,7 +70,17 @@ class Run {
     this.#world = new World(this.#maps, this.#options);
     this.#kubernetes = new Kubernetes(this.#world.tables, nodeName);
     this.#health = this.#healthServers();
+    this.#stateFile = this.#fileSource();
     this.#writeNode();
+  }
+
+  /** Looked at before each command. */
+  #fileSource(): FileSource | undefined {
+    const path = this.#flags.stateFile;
+    if (path === '') return undefined;
+    const { database: db, tables } = this.#world;
+    const read = () => (this.#files.has(path) ? this.#files.read(path) : undefined);
+    return new FileSource({ path, interval: 0 }, { db, tables, log: () => undefined, read });
   }
 
   #healthServers(): ServiceHealthServers {
@@ -94,7 +106,9 @@ class Run {
   }
 
   async #settle(): Promise<void> {
-    if (this.#isStarted) await this.#world.settle();
+    if (!this.#isStarted) return;
+    this.#stateFile?.refresh();
+    await this.#world.settle();
   }
 
   async #command(name: string, args: readonly string[]): Promise<void> {
@@ -185,6 +199,7 @@ class Run {
     this.#world.start();
     this.#world.synced([]);
     this.#isStarted = true;
+    this.#stateFile?.refresh();
     this.#health.start();
     await this.#settle();
   }
@@ -200,6 +215,7 @@ class Run {
     this.#world = new World(this.#maps, this.#options);
     this.#kubernetes = new Kubernetes(this.#world.tables, nodeName);
     this.#health = this.#healthServers();
+    this.#stateFile = this.#fileSource();
     this.#writeNode();
     const { database } = this.#world;
     database.write(txn => {

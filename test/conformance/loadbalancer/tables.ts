@@ -57,7 +57,7 @@ export function serviceCells(tables: Tables): readonly Cells[] {
   const services = tables.services.all().filter(row => isExposedOn(row, labels));
   const own = services.map(row => ({
     Name: objectKey(row),
-    Source: 'k8s',
+    Source: row.fromFile === true ? 'api' : 'k8s',
     PortNames: row.ports
       .map(port => (port.name === '' ? '' : `${port.name}=${port.port}`))
       .filter(text => text !== '')

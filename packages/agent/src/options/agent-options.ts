@@ -59,6 +59,8 @@ export const agentOptions = {
   'nodeport-addresses': prefixes(
     "Of the node's addresses only those in these CIDRs answer NodePorts; all when not given",
   ),
+  'lb-state-file': { ...text('', 'File of services and endpoints beside those of the API server'), default: '' },
+  'lb-state-file-interval': integer(1000, [10, 3_600_000], 'Milliseconds between looks at that file'),
   'bpf-lb-algorithm': choice('random', ['random', 'maglev'], 'How backends are chosen for clients outside the node'),
   'bpf-lb-maglev-table-size': integer(
     16381,
