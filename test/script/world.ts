@@ -62,6 +62,7 @@ const intent = [
   'clusterwidePolicies',
   'cidrGroups',
   'localRedirects',
+  'backendHealth',
 ] as const;
 export type IntentTable = (typeof intent)[number];
 

@@ -11,6 +11,7 @@ import { systemClock } from './clock.ts';
 import { cniConfiguration, writeCniConfiguration } from './cni/write-conf.ts';
 import { EndpointManager } from './endpoint/endpoint-manager.ts';
 import { EndpointStore } from './endpoint/endpoint-store.ts';
+import { BackendProber } from './health/backend-prober.ts';
 import { HealthEndpoint } from './health/health-endpoint.ts';
 import { Prober } from './health/prober.ts';
 import { ProxyHealthz } from './health/proxy-healthz.ts';
@@ -256,6 +257,7 @@ class Agent {
         verifier,
         policyReporter,
         new ServiceReporter({ ...this.#tables, writers, log: this.#log }),
+        new BackendProber({ tick: 200, timeout: 1000, failures: 2 }, { db: this.#db, ...this.#tables, log: this.#log }),
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),
       ],

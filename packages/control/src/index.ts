@@ -37,6 +37,7 @@ export * from './policy/verify.ts';
 export * from './policy/with-audits.ts';
 export * from './policy/yaml-text.ts';
 export * from './register-controllers.ts';
+export * from './services/backend-health.ts';
 export * from './services/compile-backends.ts';
 export * from './services/compile-frontend.ts';
 export * from './services/compile-frontends.ts';

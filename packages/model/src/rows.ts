@@ -134,8 +134,15 @@ export interface ServiceRow {
   readonly exposedNodes: LabelSelector | undefined;
   /** Milliseconds since 1970; of two services that want one address the older one has it. */
   readonly created: number;
+  /** Annotation ciliate.io/health-check: who does not answer gets nothing. Absent: the slices are believed. */
+  readonly healthCheck?: HealthCheck;
   /** Of --lb-state-file, not of the API server. */
   readonly fromFile?: true;
+}
+
+export interface HealthCheck {
+  /** Seconds between two probes of a backend. */
+  readonly interval: number;
 }
 
 /** A CiliumLocalRedirectPolicy: pods of this node take a service's or an address's traffic. Key: namespace/name. */
@@ -410,6 +417,15 @@ export interface ServiceConflictRow {
   readonly frontend: string;
   readonly type: FrontendType;
   readonly message: string;
+}
+
+/** What a health checker has found of a backend as one service has it. Key: service and backend. */
+export interface BackendHealthRow {
+  /** namespace/name */
+  readonly service: string;
+  /** As portKey writes it. */
+  readonly backend: string;
+  readonly healthy: boolean;
 }
 
 /** A service whose health others ask for on a port of this node (healthCheckNodePort). Key: the service. */

@@ -4,6 +4,7 @@ import { objectKey, portKey } from './keys.ts';
 import { labelsKey } from './labels.ts';
 import { definePolicyTables, type PolicyTables } from './policy/tables.ts';
 import type {
+  BackendHealthRow,
   DeviceRow,
   EndpointDeviceRow,
   EndpointMapRow,
@@ -42,6 +43,7 @@ export interface Tables extends PolicyTables {
   /** Index owned: the address, of those that own theirs. */
   readonly frontends: RWTable<FrontendRow, 'service' | 'backend' | 'owned'>;
   readonly serviceHealth: RWTable<ServiceHealthRow>;
+  readonly backendHealth: RWTable<BackendHealthRow, 'service'>;
   readonly serviceConflicts: RWTable<ServiceConflictRow, 'frontend'>;
   readonly lbRows: RWTable<LbRow>;
   readonly lbSkipRows: RWTable<LbSkipRow, 'pod'>;
@@ -107,6 +109,11 @@ function serviceTables(db: Database) {
     }),
     localRedirects: db.table<LocalRedirectRow, string>({ name: 'localRedirects', key: objectKey }),
     serviceHealth: db.table<ServiceHealthRow, string>({ name: 'serviceHealth', key: row => row.service }),
+    backendHealth: db.table<BackendHealthRow, 'service'>({
+      name: 'backendHealth',
+      key: row => `${row.service} ${row.backend}`,
+      indexes: { service: row => [row.service] },
+    }),
     serviceConflicts: db.table<ServiceConflictRow, 'frontend'>({
       name: 'serviceConflicts',
       key: row => `${row.service} ${row.frontend}`,

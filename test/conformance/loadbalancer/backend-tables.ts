@@ -28,14 +28,16 @@ class Instances {
   }
 }
 
-function instancesOf(tables: Tables): readonly Instance[] {
+export function instancesOf(tables: Tables): readonly Instance[] {
   const found = new Instances();
   for (const slice of tables.endpointSlices.all()) {
     const service = `${slice.namespace}/${slice.service}`;
     for (const endpoint of slice.endpoints) {
       for (const { port, protocol, name } of slice.ports) {
         const where = portKey({ address: endpoint.address, port, protocol });
-        found.add({ address: where, service, state: stateOf(endpoint), nodeName: endpoint.nodeName }, name);
+        const isUnhealthy = tables.backendHealth.get(`${service} ${where}`)?.healthy === false;
+        const state = isUnhealthy ? 'quarantined' : stateOf(endpoint);
+        found.add({ address: where, service, state, nodeName: endpoint.nodeName }, name);
       }
     }
   }
@@ -70,7 +72,7 @@ export function backendCells(tables: Tables): readonly Cells[] {
 }
 
 function instanceText({ service, state, names }: Instance): string {
-  const mark = state === 'active' ? '' : ` [${state}]`;
+  const mark = state === 'active' ? '' : ` [${state === 'quarantined' ? 'unhealthy' : state}]`;
   return `${service}${mark}${names.size === 0 ? '' : ` (${[...names].join(' ')})`}`;
 }
 

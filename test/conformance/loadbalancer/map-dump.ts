@@ -109,7 +109,10 @@ export function meaning(text: string): readonly string[] {
   );
   const all = [
     ...ofKind('AFF').map(line => `affinity of ${service(line)} to ${backend(field(line, 'BEID'))}`),
-    ...ofKind('BE').map(line => `backend ${field(line, 'ADDR')} ${field(line, 'STATE')}`),
+    // The other program keeps who fails its health checks by service: behind those that answer, in its slots.
+    ...ofKind('BE').map(
+      line => `backend ${field(line, 'ADDR')} ${field(line, 'STATE').replace('quarantined', 'active')}`,
+    ),
     ...ofKind('REV').map(line => `reverse ${field(line, 'ADDR')}`),
     // Ranges that no lookup asks for are of no meaning.
     ...ofKind('SRCRANGE')

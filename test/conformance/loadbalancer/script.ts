@@ -13,11 +13,13 @@ import { backendCells, instanceCells } from './backend-tables.ts';
 import { compareTables } from './compare-tables.ts';
 import { ScriptFiles } from './files.ts';
 import { type ScriptFlags, scriptFlags } from './flags.ts';
+import { copyMaps, leftovers, type MapCopy, putCopy } from './map-copy.ts';
 import { dumpMaps } from './map-dump.ts';
 import { ScriptNode } from './node.ts';
 import { type Arguments, parseArguments } from './options.ts';
 import { queryRows } from './queries.ts';
 import { deleteSkipPod, dumpSkips, insertSkipPod, skipPodCells, skipPodText } from './skip-pods.ts';
+import { tableText } from './structures.ts';
 import { frontendCells, nodeName, redirectCells, serviceCells } from './tables.ts';
 import { parseLine } from './words.ts';
 
@@ -56,9 +58,11 @@ class Run {
   #kubernetes: Kubernetes;
   #health: ServiceHealthServers;
   #stateFile: FileSource | undefined;
+  /** Services with it are probed; '' = none. */
+  #healthAnnotation = '';
   #isStarted = false;
   #isStopped = false;
-  #snapshot: readonly (() => void)[] | undefined;
+  #snapshot: MapCopy | undefined;
   /** The node's labels have changed since a service was written that is exposed by them. */
   #isExposureOpen = false;
 
@@ -145,6 +149,8 @@ class Run {
         for (const table of args) assert.deepEqual(this.#cells(table), [], table);
         return;
       case 'db/show':
+        if (options.format === 'json' || options.format === 'yaml')
+          return this.#files.print(tableText(rest[0] ?? '', this.#world.tables, options.format), options.output);
         return this.#show(this.#cells(first), options);
       case 'db/list':
       case 'db/prefix':
@@ -188,6 +194,19 @@ class Run {
       case 'test/set-node-ip':
         this.#node.ip = first;
         return this.#writeNode();
+      case 'test/set-is-service-healthchecked':
+        this.#healthAnnotation = first;
+        return;
+      case 'test/update-backend-health':
+        return this.#reportHealth(first, args[1] ?? '', args[2] === 'true');
+      case 'test/bpfops-reset':
+        await this.#stop();
+        this.#recreate();
+        return this.#start();
+      case 'test/bpfops-summary':
+        return this.#files.print(leftovers(this.#world.tables, this.#maps), undefined);
+      case 'metrics':
+        return this.#files.print(this.#isStarted ? 'reconciler_prune_count 1\n' : '', options.output);
       case 'http/get':
         return this.#get(first, args[1] ?? '');
       default:
@@ -228,7 +247,7 @@ class Run {
     this.#isExposureOpen = false;
     const { database } = this.#world;
     for (const file of files) {
-      const text = this.#files.read(file);
+      const text = this.#asProbed(this.#files.read(file));
       database.write(txn => {
         this.#kubernetes.apply(text, verb, txn);
       });
@@ -238,6 +257,17 @@ class Run {
       }
       this.#refuseRedirects();
     }
+  }
+
+  /** The data's annotation in our words. */
+  #asProbed(text: string): string {
+    if (this.#healthAnnotation === '') return text;
+    return text.replaceAll(`${this.#healthAnnotation}: "true"`, 'ciliate.io/health-check: tcp');
+  }
+
+  #reportHealth(service: string, backend: string, healthy: boolean): void {
+    const { database, tables } = this.#world;
+    database.write(txn => tables.backendHealth.insert(txn, { service, backend, healthy }));
   }
 
   /** As the option says: an address outside of the allowed blocks is not redirected. */
@@ -341,11 +371,10 @@ class Run {
     this.#files.print(formatTable(names, cells, { sorted: false }), output);
   }
 
-  /** What a former agent left. */
+  /** What a former agent left; a very old one of the other program, when it knew no protocols. */
   #restore(args: readonly string[]): void {
     assert.ok(this.#snapshot !== undefined, 'no snapshot');
-    assert.deepEqual(args, [], `no restore with ${args.join(' ')}`);
-    for (const put of this.#snapshot) put();
+    putCopy(this.#maps, this.#snapshot, args.includes('--any-proto'));
   }
 
   async #prune(): Promise<void> {
@@ -365,26 +394,6 @@ class Run {
     const lines = [...headers.map(([name, value]) => `${name}=${value}`), 'Date=<omitted>'].sort();
     this.#files.write(file, `${response.status} ${response.statusText}\n${lines.join('\n')}\n---\n${body}`);
   }
-}
-
-function copyMaps(maps: ScriptMaps): readonly (() => void)[] {
-  return [
-    ...[...maps.lb_backends.entries()].map(
-      ([key, value]) =>
-        () =>
-          maps.lb_backends.put(key, value),
-    ),
-    ...[...maps.lb_revnat.entries()].map(
-      ([key, value]) =>
-        () =>
-          maps.lb_revnat.put(key, value),
-    ),
-    ...[...maps.lb_services.entries()].map(
-      ([key, value]) =>
-        () =>
-          maps.lb_services.put(key, value),
-    ),
-  ];
 }
 
 /** Each document, by kind and name. */

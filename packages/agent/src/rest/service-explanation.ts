@@ -80,6 +80,7 @@ function settingsOf(service: ServiceRow): readonly string[] {
     service.algorithm === '' ? '' : `algorithm: ${service.algorithm}`,
     service.forwardingMode === '' ? '' : `forwarding: ${service.forwardingMode}`,
     service.exposedType === '' ? '' : `only as ${service.exposedType}`,
+    service.healthCheck === undefined ? '' : `backends probed every ${service.healthCheck.interval} s`,
     service.healthCheckNodePort > 0 ? `healthCheckNodePort: ${service.healthCheckNodePort}` : '',
   ].filter(text => text !== '');
 }
@@ -144,7 +145,7 @@ function usesOf(
   const outside = outer.some(row => has(row.backends));
   const inside = mine.some(row => has(row.internalBackends ?? row.backends));
   if (inside && (outside || outer.length === 0)) return { outside, inside, reasons: [] };
-  const reason = reasonOf(endpoint, service, mine, isV4, nodeName);
+  const reason = reasonOf(endpoint, service, mine, isV4, nodeName) ?? checkedReason(backend, service, mine);
   return { outside, inside, reasons: [reason] };
 }
 
@@ -155,7 +156,7 @@ function reasonOf(
   rows: readonly FrontendRow[],
   isV4: boolean,
   nodeName: string,
-): string {
+): string | undefined {
   const { ready, serving, terminating } = endpoint;
   if (rows.length === 0) return `the service has no ${isV4 ? 'IPv4' : 'IPv6'} frontend for it`;
   if (!ready && terminating && serving) return 'it terminates: new flows only when no other endpoint is ready';
@@ -171,6 +172,16 @@ function reasonOf(
   }
   if (service.trafficDistribution !== '')
     return `others are nearer (trafficDistribution ${service.trafficDistribution})`;
+  return undefined;
+}
+
+/** What is left when nothing that the service says keeps it away. */
+function checkedReason(backend: string, service: ServiceRow, rows: readonly FrontendRow[]): string {
+  if (service.healthCheck !== undefined) {
+    const all = rows.flatMap(row => [...row.backends, ...(row.internalBackends ?? [])]);
+    const isQuarantined = all.some(one => one.state === 'quarantined' && portKey(one) === backend);
+    return isQuarantined ? 'it does not answer to health checks (quarantined)' : 'no health check has reached it yet';
+  }
   return 'another endpoint has its address and port, or the datapath has not followed yet';
 }
 

@@ -119,18 +119,18 @@ test('one service with the same port twice conflicts with nobody', async () => {
 });
 
 const unreadable: readonly (readonly [annotation: string, value: string])[] = [
-  ['type', 'Everything'],
-  ['lb-algorithm', 'round-robin'],
-  ['forwarding-mode', 'magic'],
-  ['src-ranges-policy', 'perhaps'],
-  ['node-selector', 'a in (b'],
-  ['affinity', 'somewhere'],
-  ['proxy-delegation', 'always'],
+  ['service.cilium.io/type', 'Everything'],
+  ['service.cilium.io/lb-algorithm', 'round-robin'],
+  ['service.cilium.io/forwarding-mode', 'magic'],
+  ['service.cilium.io/src-ranges-policy', 'perhaps'],
+  ['service.cilium.io/node-selector', 'a in (b'],
+  ['service.cilium.io/affinity', 'somewhere'],
+  ['service.cilium.io/proxy-delegation', 'always'],
+  ['ciliate.io/health-check', 'icmp'],
 ];
 
-for (const [name, value] of unreadable) {
-  test(`service.cilium.io/${name}: ${value} is named, and the service is as without it`, () => {
-    const annotation = `service.cilium.io/${name}`;
+for (const [annotation, value] of unreadable) {
+  test(`${annotation}: ${value} is named, and the service is as without it`, () => {
     const spec = { clusterIP: '10.96.0.1', ports: [{ port: 80 }] };
     const parse = (annotations: object) =>
       serviceFromK8s({ metadata: { namespace: 'test', name: 'echo', annotations }, spec });

@@ -20,6 +20,7 @@ import {
 } from '@ciliate/model';
 import { type Claim, Claims } from '../claims.ts';
 import { groupBy } from '../group-by.ts';
+import { afterHealthChecks, type BackendHealth } from './backend-health.ts';
 import { compileBackends } from './compile-backends.ts';
 import type { Redirect } from './local-redirect.ts';
 import { nearest } from './topology.ts';
@@ -95,12 +96,13 @@ export function compileService(
   slices: readonly EndpointSliceRow[],
   context: FrontendContext,
   redirect?: Redirect,
+  health?: BackendHealth,
 ): readonly FrontendRow[] {
   if (service.headless || !isExposedOn(service, context.nodeLabels)) return [];
   const frontends = service.ports.flatMap(port => {
     const all = {
-      IPv4: compileBackends(slices, port, 'IPv4'),
-      IPv6: compileBackends(slices, port, 'IPv6'),
+      IPv4: afterHealthChecks(service, compileBackends(slices, port, 'IPv4'), health),
+      IPv6: afterHealthChecks(service, compileBackends(slices, port, 'IPv6'), health),
     };
     return addressesOf(service, port, context)
       .filter(({ address }) => (isIPv4(address) ? context.ipv4 : context.ipv6))

@@ -1,4 +1,5 @@
 import {
+  type BackendHealthRow,
   type EndpointSliceRow,
   type FrontendRow,
   type LocalRedirectRow,
@@ -40,6 +41,7 @@ type FrontendInputs = {
   readonly nodes: NodeRow;
   readonly pods: PodRow;
   readonly localRedirects: LocalRedirectRow;
+  readonly backendHealth: BackendHealthRow;
 };
 type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth' | 'serviceConflicts'>;
 export type FrontendConfig = Pick<
@@ -47,14 +49,14 @@ export type FrontendConfig = Pick<
   'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP' | 'sourceRangesForAll' | 'nodePortCIDRs'
 >;
 
-/** services × endpointSlices × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
+/** services × endpointSlices × health of backends × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
 export function frontendController(tables: FrontendTables, config: FrontendConfig, modules: ControllerModules) {
   const compiler = new FrontendCompiler(tables, config);
-  const { services, endpointSlices, nodes, pods, localRedirects } = tables;
+  const { services, endpointSlices, nodes, pods, localRedirects, backendHealth } = tables;
   return new Controller<FrontendInputs>(
     {
       name: 'service-frontends',
-      inputs: { services, endpointSlices, nodes, pods, localRedirects },
+      inputs: { services, endpointSlices, nodes, pods, localRedirects, backendHealth },
       outputs: [tables.frontends, tables.serviceHealth, tables.serviceConflicts],
       // Services without their slices would look as if nothing served them.
       whole: true,
@@ -102,6 +104,7 @@ class FrontendCompiler {
       else this.#serviceOfSlice.set(key, service);
       dirty.add(service);
     }
+    for (const { row } of changes.backendHealth) dirty.add(row.service);
     const isOtherNode = this.#readNode(changes);
     if (isOtherNode) for (const row of this.#tables.services.all()) dirty.add(objectKey(row));
     this.#readPods(changes, isOtherNode);
@@ -172,7 +175,10 @@ class FrontendCompiler {
     const { services, endpointSlices, serviceHealth } = this.#tables;
     const service = services.get(key);
     const slices = endpointSlices.by('service', key);
-    const rows = service === undefined ? [] : compileService(service, slices, this.#context, this.#redirectOf(key));
+    const rows =
+      service === undefined
+        ? []
+        : compileService(service, slices, this.#context, this.#redirectOf(key), this.#tables.backendHealth);
     this.#claims.set(key, frontendClaims(rows, service?.created ?? 0));
     const health = service === undefined ? undefined : this.#health(key, service, slices);
     if (health === undefined) serviceHealth.delete(txn, key);
