@@ -1,5 +1,6 @@
 /** The Service API with real packets: who answers, and whom the backend takes for its client; both families. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { restartAgent } from '../lib/agents.ts';
@@ -217,6 +218,28 @@ describe('services', privileged('sandbox'), () => {
     assert.match(health, /^HTTP\/1.1 200/);
     assert.match(health, /X-Load-Balancing-Endpoint-Weight: 1/i);
     assert.match(health, /"localEndpoints":1/);
+  });
+
+  test('a proxy of the node gets what is sent to the service, and sees who sent it', async () => {
+    const echo = join(import.meta.dirname, '../../build/bin/ciliate-sandbox-echo');
+    const proxy = cluster.start('node-1', 'env', 'CILIATE_POD=web-0', echo, '--ports', '15001/TCP');
+    try {
+      const ips = await created('proxied', 'type: NodePort');
+      const port = await nodePort('proxied');
+      await cluster.kube('annotate', 'service', 'proxied', 'ciliate.io/proxy-port=15001');
+      for (const [i, ip] of ips.entries()) {
+        await eventually('the proxy has it', async () =>
+          [...podsOf(await several('pod/default/client', ip))].join() === 'web-0' ? true : undefined,
+        );
+        const inside = await ask('pod/default/client', ip);
+        assert.ok(podIps.get('client')?.includes(inside?.client ?? ''), `${ip} from ${inside?.client}`);
+        const outside = await ask('outside', nodes['node-1'][i] ?? '', port);
+        assert.deepEqual(outside, { pod: 'web-0', client: outsider[i] });
+        assert.equal(await ask('pod/default/client-2', ip), undefined, 'no proxy listens on node-2');
+      }
+    } finally {
+      proxy.kill('SIGTERM');
+    }
   });
 
   test('a service without backends refuses at once, from a pod and from outside', async () => {

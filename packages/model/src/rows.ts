@@ -136,6 +136,8 @@ export interface ServiceRow {
   readonly created: number;
   /** Annotation ciliate.io/health-check: who does not answer gets nothing. Absent: the slices are believed. */
   readonly healthCheck?: HealthCheck;
+  /** Annotation ciliate.io/proxy-port: where a proxy in the network of every node listens, which gets what is sent to TCP ports. Absent: none. */
+  readonly proxyPort?: number;
   /** Of --lb-state-file, not of the API server. */
   readonly fromFile?: true;
 }

@@ -60,6 +60,7 @@ class Run {
   #stateFile: FileSource | undefined;
   /** Services with it are probed; '' = none. */
   #healthAnnotation = '';
+  readonly #proxyPorts = new Map<string, number>();
   #isStarted = false;
   #isStopped = false;
   #snapshot: MapCopy | undefined;
@@ -199,10 +200,9 @@ class Run {
         return;
       case 'test/update-backend-health':
         return this.#reportHealth(first, args[1] ?? '', args[2] === 'true');
-      case 'test/bpfops-reset':
-        await this.#stop();
-        this.#recreate();
-        return this.#start();
+      case 'svc/set-proxy-redirect':
+        this.#proxyPorts.set(first, Number(args[1]));
+        return this.#putProxies();
       case 'test/bpfops-summary':
         return this.#files.print(leftovers(this.#world.tables, this.#maps), undefined);
       case 'metrics':
@@ -241,6 +241,7 @@ class Run {
       for (const text of this.#objects.values()) this.#kubernetes.apply(text, 'put', txn);
     });
     this.#refuseRedirects();
+    this.#putProxies();
   }
 
   #kubernetesFiles(files: readonly string[], verb: 'put' | 'delete'): void {
@@ -256,6 +257,7 @@ class Run {
         else this.#objects.delete(name);
       }
       this.#refuseRedirects();
+      this.#putProxies();
     }
   }
 
@@ -263,6 +265,19 @@ class Run {
   #asProbed(text: string): string {
     if (this.#healthAnnotation === '') return text;
     return text.replaceAll(`${this.#healthAnnotation}: "true"`, 'ciliate.io/health-check: tcp');
+  }
+
+  /** As the annotation ciliate.io/proxy-port does; port 0 ends it. */
+  #putProxies(): void {
+    const { database, tables } = this.#world;
+    database.write(txn => {
+      for (const [service, port] of this.#proxyPorts) {
+        const row = tables.services.get(service);
+        if (row === undefined) continue;
+        const { proxyPort: _before, ...own } = row;
+        tables.services.insert(txn, port > 0 ? { ...own, proxyPort: port } : own);
+      }
+    });
   }
 
   #reportHealth(service: string, backend: string, healthy: boolean): void {

@@ -81,6 +81,7 @@ function settingsOf(service: ServiceRow): readonly string[] {
     service.forwardingMode === '' ? '' : `forwarding: ${service.forwardingMode}`,
     service.exposedType === '' ? '' : `only as ${service.exposedType}`,
     service.healthCheck === undefined ? '' : `backends probed every ${service.healthCheck.interval} s`,
+    service.proxyPort === undefined ? '' : `by the proxy on port ${service.proxyPort} of the node`,
     service.healthCheckNodePort > 0 ? `healthCheckNodePort: ${service.healthCheckNodePort}` : '',
   ].filter(text => text !== '');
 }
@@ -145,7 +146,9 @@ function usesOf(
   const outside = outer.some(row => has(row.backends));
   const inside = mine.some(row => has(row.internalBackends ?? row.backends));
   if (inside && (outside || outer.length === 0)) return { outside, inside, reasons: [] };
-  const reason = reasonOf(endpoint, service, mine, isV4, nodeName) ?? checkedReason(backend, service, mine);
+  const proxied = service.proxyPort === undefined || port.protocol !== 'TCP' ? undefined : 'the proxy of the node gets its flows';
+  const reason =
+    proxied ?? reasonOf(endpoint, service, mine, isV4, nodeName) ?? checkedReason(backend, service, mine);
   return { outside, inside, reasons: [reason] };
 }
 

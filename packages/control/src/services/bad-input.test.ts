@@ -127,6 +127,8 @@ const unreadable: readonly (readonly [annotation: string, value: string])[] = [
   ['service.cilium.io/affinity', 'somewhere'],
   ['service.cilium.io/proxy-delegation', 'always'],
   ['ciliate.io/health-check', 'icmp'],
+  ['ciliate.io/proxy-port', '70000'],
+  ['ciliate.io/proxy-port', 'http'],
 ];
 
 for (const [annotation, value] of unreadable) {

@@ -23,6 +23,7 @@ import { groupBy } from '../group-by.ts';
 import { afterHealthChecks, type BackendHealth } from './backend-health.ts';
 import { compileBackends } from './compile-backends.ts';
 import type { Redirect } from './local-redirect.ts';
+import { proxyBackends } from './node-proxy.ts';
 import { nearest } from './topology.ts';
 
 export interface FrontendContext {
@@ -100,10 +101,10 @@ export function compileService(
 ): readonly FrontendRow[] {
   if (service.headless || !isExposedOn(service, context.nodeLabels)) return [];
   const frontends = service.ports.flatMap(port => {
-    const all = {
-      IPv4: afterHealthChecks(service, compileBackends(slices, port, 'IPv4'), health),
-      IPv6: afterHealthChecks(service, compileBackends(slices, port, 'IPv6'), health),
-    };
+    const backendsOf = (family: EndpointSliceRow['family']) =>
+      proxyBackends(service, port, family, context) ??
+      afterHealthChecks(service, compileBackends(slices, port, family), health);
+    const all = { IPv4: backendsOf('IPv4'), IPv6: backendsOf('IPv6') };
     return addressesOf(service, port, context)
       .filter(({ address }) => (isIPv4(address) ? context.ipv4 : context.ipv6))
       .map(dialled => {

@@ -197,6 +197,10 @@ class FrontendCompiler {
   /** Counts ready endpoints of this node, each pod once, whatever ports it has. */
   #health(key: string, service: ServiceRow, slices: readonly EndpointSliceRow[]): ServiceHealthRow | undefined {
     if (!hasHealthPort(service) || !isExposedOn(service, this.#context.nodeLabels)) return undefined;
+    // The proxy is on every node.
+    if (service.proxyPort !== undefined) {
+      return { service: key, port: service.healthCheckNodePort, localEndpoints: 1 };
+    }
     const local = slices
       .flatMap(slice => slice.endpoints)
       .filter(endpoint => endpoint.ready && endpoint.nodeName === this.#context.nodeName);

@@ -4,6 +4,7 @@ import { compactList, sharedPorts } from '../compact.ts';
 import { type Labels, sameLabels } from '../labels.ts';
 import type { Protocol, ServicePortRow, ServiceRow, ServiceType } from '../rows.ts';
 import { parseSelector } from '../selector.ts';
+import { ownAnnotations } from './own-annotations.ts';
 import { type Parsed, type ParseProblem, parsing } from './parsed.ts';
 import { Reader } from './reader.ts';
 
@@ -41,7 +42,7 @@ export function serviceFromK8s(object: unknown): Parsed<ServiceRow> {
       loadBalancerClass: spec.at('loadBalancerClass').text(''),
       trafficDistribution: trafficDistribution(spec, annotations),
       ...annotated(annotations, problems),
-      ...healthCheck(annotations, problems),
+      ...ownAnnotations(annotations, problems),
       created: Date.parse(root.at('metadata', 'creationTimestamp').text('')) || 0,
     };
   });
@@ -167,25 +168,4 @@ function exposedNodes(annotations: Labels, problems: ParseProblem[]): ServiceRow
   }
   const node = annotations[`${prefix}node`];
   return node === undefined ? undefined : { matchLabels: { [`${prefix}node`]: node } };
-}
-
-const checkAnnotation = 'ciliate.io/health-check';
-const intervalAnnotation = 'ciliate.io/health-check-interval';
-const defaultCheckSeconds = 5;
-
-function healthCheck(annotations: Labels, problems: ParseProblem[]): Pick<ServiceRow, 'healthCheck'> {
-  const how = annotations[checkAnnotation];
-  if (how === undefined) return {};
-  const bad = (name: string, value: string, message: string, remedy: string): void => {
-    problems.push({ field: `metadata.annotations.${name}`, message: `'${value}' ${message}`, remedy });
-  };
-  if (how !== 'tcp') {
-    bad(checkAnnotation, how, 'is not known; it is left out', 'use tcp');
-    return {};
-  }
-  const text = annotations[intervalAnnotation] ?? String(defaultCheckSeconds);
-  const seconds = /^\d+$/.test(text) ? Number(text) : 0;
-  if (seconds >= 1 && seconds <= 3600) return { healthCheck: { interval: seconds } };
-  bad(intervalAnnotation, text, `is no number of seconds; ${defaultCheckSeconds} counts`, 'use 1 to 3600');
-  return { healthCheck: { interval: defaultCheckSeconds } };
 }
