@@ -151,6 +151,24 @@ describe('local redirects', privileged('sandbox'), () => {
     }
   });
 
+  test('another redirect of the same service gets nothing, and is told', async () => {
+    await cluster.apply(redirect('another', byService, true));
+    const message =
+      'default/another:local-redirect does not redirect default/origin: default/by-service:local-redirect does';
+    await eventually('the event', async () => {
+      const events = await cluster.kube('get', 'events', '-o', 'jsonpath={.items[*].message}');
+      return events.includes(message) ? true : undefined;
+    });
+    const said = await cluster.kube('describe', 'ciliumlocalredirectpolicy', 'another');
+    assert.match(said, /Warning\s+AddressInUse/);
+    const list = await cluster.ciliate('--node', 'node-1', 'service', 'list');
+    assert.equal(list.stdout.split(message).length, 2, 'once, for both families');
+    await cluster.kube('delete', 'ciliumlocalredirectpolicy', 'another');
+    await eventually('it is over', async () =>
+      (await cluster.ciliate('--node', 'node-1', 'service', 'list')).stdout.includes(message) ? undefined : true,
+    );
+  });
+
   test('a restarted agent leaves it so', async () => {
     const before = await skipList();
     await restartAgent(cluster, 'node-1');

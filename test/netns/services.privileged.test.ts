@@ -204,6 +204,23 @@ describe('services', privileged('sandbox'), () => {
     }
   });
 
+  test('two services want one external address and port: the older has it, and who looks sees who goes without', async () => {
+    const ip = '203.0.113.60';
+    await created('first', `externalIPs: [${ip}]`);
+    await created('second', `externalIPs: [${ip}]`);
+    const message = `default/second does not get ${ip}:80/TCP (ExternalIPs): default/first has it`;
+    const list = async () => (await cluster.ciliate('--node', 'node-2', 'service', 'list')).stdout;
+    assert.ok((await list()).includes(message));
+    await eventually('the event', async () =>
+      (await cluster.kube('describe', 'service', 'second')).includes(message) ? true : undefined,
+    );
+    await cluster.kube('delete', 'service', 'first');
+    await eventually('the second has it', async () => {
+      const text = await list();
+      return text.includes(`${ip}:80/TCP`) && !text.includes(message) ? true : undefined;
+    });
+  });
+
   test('hostPort: the node that runs the pod answers on its own addresses', async () => {
     for (const ip of nodes['node-1']) assert.equal((await ask('outside', ip, 18_080))?.pod, 'web-1', ip);
     assert.equal(await ask('outside', nodes['node-2'][0], 18_080), undefined);

@@ -151,6 +151,9 @@ export interface HealthCheck {
 export interface LocalRedirectRow {
   readonly namespace: string;
   readonly name: string;
+  readonly uid: string;
+  /** Milliseconds since 1970; of two redirects that want one frontend the older one has it. */
+  readonly created: number;
   readonly frontend:
     | {
         readonly kind: 'service';

@@ -42,5 +42,7 @@ export interface Service {
     /** Ours: the reconciler's word on it. */
     readonly state: 'pending' | 'done' | 'error';
     readonly error?: string;
+    /** Ours: who wants this address and port too, and does not get it. */
+    readonly conflicts?: readonly string[];
   };
 }

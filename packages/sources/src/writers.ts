@@ -31,6 +31,15 @@ export interface OwnerReference {
   readonly uid: string;
 }
 
+/** Whom an event is about. */
+export interface ObjectReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
 export class KubeWriters {
   readonly #api: KubeApi;
 
@@ -124,17 +133,9 @@ export class KubeWriters {
     return true;
   }
 
-  /** A warning that `kubectl describe service` shows. */
-  postServiceEvent(
-    { namespace, name, uid }: { readonly namespace: string; readonly name: string; readonly uid: string },
-    event: { readonly name: string; readonly reason: string; readonly message: string },
-  ): Promise<void> {
-    return this.postEvent({ apiVersion: 'v1', kind: 'Service', namespace, name, uid }, event);
-  }
-
-  /** A warning that `kubectl describe` shows. One of its name that is there already, from another node, is left as it is. */
+  /** A warning that `kubectl describe` of the object shows. One that is there already, from another node, is left as it is. */
   async postEvent(
-    involvedObject: OwnerReference & { readonly namespace: string },
+    involvedObject: ObjectReference,
     event: { readonly name: string; readonly reason: string; readonly message: string },
   ): Promise<void> {
     const now = new Date().toISOString();

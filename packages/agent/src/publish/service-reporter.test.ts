@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { defineTables, type LbRow, type ServiceConflictRow, serviceFromK8s } from '@ciliate/model';
+import {
+  defineTables,
+  type LbRow,
+  localRedirectFromK8s,
+  type ServiceConflictRow,
+  serviceFromK8s,
+} from '@ciliate/model';
 import { createDatabase, pending, refused } from '@ciliate/tables';
 import { ServiceReporter } from './service-reporter.ts';
 
@@ -26,9 +32,9 @@ function start(post: () => Promise<void> = () => Promise.resolve()) {
   const reporter = new ServiceReporter({
     ...tables,
     writers: {
-      postServiceEvent: (service, { name, reason, message }) => {
-        assert.match(name, /^new\.[0-9a-f]{12}$/);
-        events.push(`${service.namespace}/${service.name} ${reason} ${message}`);
+      postEvent: ({ kind, namespace, name, uid }, event) => {
+        assert.match(event.name, new RegExp(`^${name}\\.[0-9a-f]{12}$`));
+        events.push(`${kind} ${namespace}/${name} ${uid} ${event.reason} ${event.message}`);
         return post();
       },
     },
@@ -47,9 +53,31 @@ test('a conflict is told once, with an event of the service; so is its end', () 
   database.write(txn => tables.serviceConflicts.insert(txn, conflict));
   database.write(txn => tables.serviceConflicts.insert(txn, { ...conflict, type: 'LoadBalancer' }));
   assert.deepEqual(lines, [`service is not served as asked: ${conflict.message}`]);
-  assert.deepEqual(events, [`test/new AddressInUse ${conflict.message}`]);
+  assert.deepEqual(events, [`Service test/new u AddressInUse ${conflict.message}`]);
   database.write(txn => tables.serviceConflicts.delete(txn, tables.serviceConflicts.spec.key(conflict)));
   assert.deepEqual(lines.slice(1), [`service recovered: ${conflict.message}`]);
+  reporter.stop();
+});
+
+test('a redirect that another one keeps out is told once for all its ports, with an event of its own', () => {
+  const { database, tables, lines, events, reporter } = start();
+  const parsed = localRedirectFromK8s({
+    metadata: { namespace: 'test', name: 'late', uid: 'r' },
+    spec: {
+      redirectFrontend: { serviceMatcher: { serviceName: 'new', namespace: 'test' } },
+      redirectBackend: { localEndpointSelector: {}, toPorts: [{ port: '53', protocol: 'UDP' }] },
+    },
+  });
+  assert.ok('row' in parsed);
+  const message = 'test/late:local-redirect does not redirect test/new';
+  database.write(txn => {
+    tables.localRedirects.insert(txn, parsed.row);
+    for (const frontend of ['10.96.0.1:53/UDP', '[fd00::1]:53/UDP']) {
+      tables.serviceConflicts.insert(txn, { ...conflict, service: 'test/late:local-redirect', frontend, message });
+    }
+  });
+  assert.deepEqual(lines, [`service is not served as asked: ${message}`]);
+  assert.deepEqual(events, [`CiliumLocalRedirectPolicy test/late r AddressInUse ${message}`]);
   reporter.stop();
 });
 

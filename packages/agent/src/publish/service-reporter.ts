@@ -1,17 +1,18 @@
 /** Services that do not get what they ask for, to those who can change it: a line of the log and an event of the object. */
 import { createHash } from 'node:crypto';
-import type { FrontendRow, LbRow, ServiceConflictRow, ServiceRow } from '@ciliate/model';
-import type { KubeWriters } from '@ciliate/sources';
+import type { FrontendRow, LbRow, LocalRedirectRow, ServiceConflictRow, ServiceRow } from '@ciliate/model';
+import type { KubeWriters, ObjectReference } from '@ciliate/sources';
 import type { ChangeCursor, Table } from '@ciliate/tables';
 import type { Service } from '../lifecycle.ts';
 import { describe, type Log } from '../log.ts';
 
 export interface ServiceReporterModules {
   readonly services: Table<ServiceRow>;
+  readonly localRedirects: Table<LocalRedirectRow>;
   readonly frontends: Table<FrontendRow>;
   readonly serviceConflicts: Table<ServiceConflictRow>;
   readonly lbRows: Table<LbRow>;
-  readonly writers: Pick<KubeWriters, 'postServiceEvent'>;
+  readonly writers: Pick<KubeWriters, 'postEvent'>;
   readonly log: Pick<Log, 'info' | 'warn' | 'debug'>;
 }
 
@@ -89,13 +90,28 @@ export class ServiceReporter implements Service {
     return false;
   }
 
-  /** Best effort, and only for what is a Service: every node says the same, under one name. */
+  /** Best effort, and only for what is an object: every node says the same, under one name. */
   #post({ service, reason, message }: Problem): void {
-    const row = this.#modules.services.get(service);
-    if (row === undefined) return;
-    const digest = createHash('sha256').update(`${row.uid} ${reason} ${message}`).digest('hex').slice(0, 12);
+    const about = this.#objectOf(service);
+    if (about === undefined) return;
+    const digest = createHash('sha256').update(`${about.uid} ${reason} ${message}`).digest('hex').slice(0, 12);
     this.#modules.writers
-      .postServiceEvent(row, { name: `${row.name}.${digest}`, reason, message })
+      .postEvent(about, { name: `${about.name}.${digest}`, reason, message })
       .catch(error => this.#modules.log.debug('event not written', { service, error: describe(error) }));
+  }
+
+  /** Of a Service, or of what frontends call 'namespace/name:local-redirect'. */
+  #objectOf(owner: string): ObjectReference | undefined {
+    const { services, localRedirects } = this.#modules;
+    const reference = ({ namespace, name, uid }: Pick<ObjectReference, 'namespace' | 'name' | 'uid'>) => ({
+      namespace,
+      name,
+      uid,
+    });
+    const service = services.get(owner);
+    if (service !== undefined) return { apiVersion: 'v1', kind: 'Service', ...reference(service) };
+    const redirect = localRedirects.get(owner.replace(/:local-redirect$/, ''));
+    if (redirect === undefined) return undefined;
+    return { apiVersion: 'cilium.io/v2', kind: 'CiliumLocalRedirectPolicy', ...reference(redirect) };
   }
 }

@@ -8,7 +8,6 @@ import {
   type IdentityRow,
   type IpcacheRow,
   isIPv4,
-  type LbRow,
   labelList,
   prefixAddress,
   reservedIdentities,
@@ -82,8 +81,13 @@ function entryOf(row: EndpointRow, { endpointMapRows }: Tables): EndpointMapRow 
 
 export const identityJson = (row: IdentityRow): Identity => ({ id: row.id, labels: labelList(row.labels) });
 
-export function serviceJson(frontend: FrontendRow, key: string, lb: LbRow | undefined): Service {
+export function serviceJson(
+  frontend: FrontendRow,
+  key: string,
+  { lbRows, serviceConflicts }: Pick<Tables, 'lbRows' | 'serviceConflicts'>,
+): Service {
   const [namespace = '', name = ''] = frontend.service.split('/');
+  const lb = lbRows.get(key);
   const spec: ServiceSpec = {
     id: lb?.serviceId ?? 0,
     'frontend-address': {
@@ -109,12 +113,14 @@ export function serviceJson(frontend: FrontendRow, key: string, lb: LbRow | unde
     },
   };
   const status = lb?.status;
+  const conflicts = serviceConflicts.by('frontend', key).map(({ message }) => message);
   return {
     spec,
     status: {
       realized: spec,
       state: status?.kind ?? 'pending',
       ...(status?.kind === 'error' ? { error: `${key}: ${status.error}` } : {}),
+      ...(conflicts.length > 0 ? { conflicts } : {}),
     },
   };
 }

@@ -149,7 +149,7 @@ function found<T, R>(item: T | undefined, what: string, show: (item: T) => R): R
 function services({ tables }: AgentContext): readonly ReturnType<typeof serviceJson>[] {
   return tables.frontends
     .all()
-    .map(row => serviceJson(row, portKey(row), tables.lbRows.get(portKey(row))))
+    .map(row => serviceJson(row, portKey(row), tables))
     .sort(
       (a, b) => a.spec.id - b.spec.id || a.spec['frontend-address'].ip.localeCompare(b.spec['frontend-address'].ip),
     );

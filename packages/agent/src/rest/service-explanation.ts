@@ -146,9 +146,9 @@ function usesOf(
   const outside = outer.some(row => has(row.backends));
   const inside = mine.some(row => has(row.internalBackends ?? row.backends));
   if (inside && (outside || outer.length === 0)) return { outside, inside, reasons: [] };
-  const proxied = service.proxyPort === undefined || port.protocol !== 'TCP' ? undefined : 'the proxy of the node gets its flows';
-  const reason =
-    proxied ?? reasonOf(endpoint, service, mine, isV4, nodeName) ?? checkedReason(backend, service, mine);
+  const proxied =
+    service.proxyPort === undefined || port.protocol !== 'TCP' ? undefined : 'the proxy of the node gets its flows';
+  const reason = proxied ?? reasonOf(endpoint, service, mine, isV4, nodeName) ?? checkedReason(backend, service, mine);
   return { outside, inside, reasons: [reason] };
 }
 

@@ -44,6 +44,9 @@ export async function serviceList({ agent, output }: Context): Promise<void> {
         output.paint.bad(`${spec.flags.namespace}/${spec.flags.name} (ID ${spec.id}): ${status.error ?? 'error'}`),
       );
     }
+    // NodePorts meet on each address, and redirects on each port: one line for what is one conflict.
+    for (const line of new Set(sorted.flatMap(({ status }) => status.conflicts ?? [])))
+      output.line(output.paint.bad(line));
   });
 }
 

@@ -96,7 +96,7 @@ export function compileService(
   service: ServiceRow,
   slices: readonly EndpointSliceRow[],
   context: FrontendContext,
-  redirect?: Redirect,
+  redirects: readonly Redirect[] = [],
   health?: BackendHealth,
 ): readonly FrontendRow[] {
   if (service.headless || !isExposedOn(service, context.nodeLabels)) return [];
@@ -109,17 +109,26 @@ export function compileService(
       .filter(({ address }) => (isIPv4(address) ? context.ipv4 : context.ipv6))
       .map(dialled => {
         const family = isIPv4(dialled.address) ? 'IPv4' : 'IPv6';
-        const redirected = redirect?.backends(port, family) ?? [];
         const own = () => frontendOf(service, port, dialled, nearest(service, all[family], context), context);
-        if (redirect === undefined || redirected.length === 0 || dialled.type !== 'ClusterIP') return own();
+        const redirect = dialled.type === 'ClusterIP' ? redirectFor(redirects, port, family) : undefined;
+        if (redirect === undefined) return own();
         return {
-          ...frontendOf(service, port, dialled, redirected, context),
+          ...frontendOf(service, port, dialled, redirect.backends(port, family), context),
           redirectTo: redirect.name,
           ...(redirect.skipsOwnPods ? { notRedirected: own().backends } : {}),
         };
       });
   });
   return [...frontends, ...healthFrontends(service, context)];
+}
+
+/** The first that has pods here for the port. */
+function redirectFor(
+  redirects: readonly Redirect[],
+  port: ServicePortRow,
+  family: EndpointSliceRow['family'],
+): Redirect | undefined {
+  return redirects.find(redirect => redirect.backends(port, family).length > 0);
 }
 
 interface Dialled {

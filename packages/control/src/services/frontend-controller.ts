@@ -32,7 +32,7 @@ import {
   nodePortAddressesOf,
 } from './compile-frontends.ts';
 import { hostPortFrontends } from './host-ports.ts';
-import { addressRedirect, type Redirect, redirectPods, serviceRedirect } from './local-redirect.ts';
+import { addressRedirect, lostFrontends, type Redirect, redirectPods, serviceRedirect } from './local-redirect.ts';
 import { writeConflicts } from './service-conflicts.ts';
 
 type FrontendInputs = {
@@ -149,7 +149,7 @@ class FrontendCompiler {
       if (row === undefined) this.#podsOfRedirect.delete(key);
       else this.#podsChanged(row);
       const rows = row === undefined ? [] : addressRedirect(row, this.#tables.pods.all(), this.#context);
-      this.#claims.set(`redirect ${key}`, frontendClaims(rows, 0));
+      this.#claims.set(`redirect ${key}`, frontendClaims(rows, row?.created ?? 0));
       if (row?.frontend.kind === 'service') {
         const service = `${row.frontend.namespace}/${row.frontend.name}`;
         this.#serviceOfRedirect.set(key, service);
@@ -175,23 +175,30 @@ class FrontendCompiler {
     const { services, endpointSlices, serviceHealth } = this.#tables;
     const service = services.get(key);
     const slices = endpointSlices.by('service', key);
+    const redirects = this.#redirectsOf(key);
     const rows =
       service === undefined
         ? []
-        : compileService(service, slices, this.#context, this.#redirectOf(key), this.#tables.backendHealth);
+        : compileService(service, slices, this.#context, redirects, this.#tables.backendHealth);
     this.#claims.set(key, frontendClaims(rows, service?.created ?? 0));
+    // The service itself has them: these only tell who goes without.
+    for (const redirect of redirects)
+      this.#claims.set(`redirect ${redirect.key}`, frontendClaims(lostFrontends(redirect, rows, service?.ports), 0));
     const health = service === undefined ? undefined : this.#health(key, service, slices);
     if (health === undefined) serviceHealth.delete(txn, key);
     else upsert(serviceHealth, txn, health);
   }
 
-  #redirectOf(service: string): Redirect | undefined {
-    const [first] = [...this.#serviceOfRedirect]
-      .filter(([, one]) => one === service)
-      .map(([key]) => key)
-      .sort();
-    const row = first === undefined ? undefined : this.#tables.localRedirects.get(first);
-    return row === undefined ? undefined : serviceRedirect(row, this.#tables.pods.all(), this.#context.nodeName);
+  /** Redirects about a service, the oldest first. */
+  #redirectsOf(service: string): readonly Redirect[] {
+    const { localRedirects, pods } = this.#tables;
+    const keys = [...this.#serviceOfRedirect].filter(([, one]) => one === service).map(([key]) => key);
+    return keys
+      .sort()
+      .map(key => localRedirects.get(key))
+      .filter(row => row !== undefined)
+      .toSorted((a, b) => a.created - b.created)
+      .map(row => serviceRedirect(row, pods.all(), this.#context.nodeName));
   }
 
   /** Counts ready endpoints of this node, each pod once, whatever ports it has. */

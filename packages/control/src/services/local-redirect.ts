@@ -17,6 +17,8 @@ import type { FrontendContext } from './compile-frontends.ts';
 
 /** What a redirect puts behind a port of a service; empty: no pod of it is there, and the service stays as it is. */
 export interface Redirect {
+  /** namespace/name */
+  readonly key: string;
   /** 'namespace/name:local-redirect', as `service list` names it. */
   readonly name: string;
   /** Its own pods get the service's backends. */
@@ -44,6 +46,7 @@ export function selectedPods(row: LocalRedirectRow, pods: readonly PodRow[], nod
 export function serviceRedirect(row: LocalRedirectRow, pods: readonly PodRow[], nodeName: string): Redirect {
   const chosen = redirectPods(row, pods, nodeName);
   return {
+    key: objectKey(row),
     name: redirectName(row),
     skipsOwnPods: row.skipFromBackend,
     backends: (port, family) => {
@@ -112,6 +115,21 @@ export function addressRedirect(
     const backends = backendsOf(row, chosen, target, isIPv4(address), context.nodeName);
     return backends.length === 0 ? [] : [redirectFrontend(row, address, port, backends)];
   });
+}
+
+/** What a redirect wants of a service that another redirect has: `rows` are the service's frontends. */
+export function lostFrontends(
+  redirect: Redirect,
+  rows: readonly FrontendRow[],
+  ports: readonly ServicePortRow[] = [],
+): readonly FrontendRow[] {
+  const wants = ({ portName, address }: FrontendRow): boolean => {
+    const port = ports.find(({ name }) => name === portName);
+    return port !== undefined && redirect.backends(port, isIPv4(address) ? 'IPv4' : 'IPv6').length > 0;
+  };
+  return rows
+    .filter(row => row.redirectTo !== '' && row.redirectTo !== redirect.name && wants(row))
+    .map(row => ({ ...row, service: redirect.name, type: 'LocalRedirect', redirectTo: '' }));
 }
 
 function redirectFrontend(

@@ -1,5 +1,11 @@
 /** Services that a proxy in the network of every node takes in: the node's own address is their only backend. */
-import { type EndpointSliceRow, type FrontendBackend, isIPv4, type ServicePortRow, type ServiceRow } from '@ciliate/model';
+import {
+  type EndpointSliceRow,
+  type FrontendBackend,
+  isIPv4,
+  type ServicePortRow,
+  type ServiceRow,
+} from '@ciliate/model';
 import type { FrontendContext } from './compile-frontends.ts';
 
 /** Undefined: the port goes to the service's own endpoints. What is not TCP does, as proxies of HTTP and TLS know nothing of it. */

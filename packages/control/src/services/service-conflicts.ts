@@ -26,6 +26,7 @@ function conflictOf(loser: FrontendRow, holder: FrontendRow): readonly ServiceCo
   const onNode = loser.type === 'NodePort' && holder.type === 'NodePort';
   if (onNode ? !isSurrogate(loser.address) : isSurrogate(loser.address)) return [];
   const frontend = portKey(loser);
+  if (loser.type === 'LocalRedirect' && holder.redirectTo !== '') return [redirectConflict(loser, holder, frontend)];
   const what = onNode ? `node port ${loser.port}/${loser.protocol}` : frontend;
   return [
     {
@@ -38,4 +39,13 @@ function conflictOf(loser: FrontendRow, holder: FrontendRow): readonly ServiceCo
         'give one of them another port or address',
     },
   ];
+}
+
+/** The same words for all ports of the service: they are told once. */
+function redirectConflict(loser: FrontendRow, holder: FrontendRow, frontend: string): ServiceConflictRow {
+  const { service, type } = loser;
+  const message =
+    `${service} does not redirect ${holder.service}: ${holder.redirectTo} does; ` +
+    'delete one of them, or give them different ports';
+  return { service, holder: holder.redirectTo, frontend, type, message };
 }

@@ -17,6 +17,8 @@ export function localRedirectFromK8s(object: unknown): Parsed<LocalRedirectRow> 
     return {
       namespace,
       name: root.at('metadata', 'name').text(),
+      uid: root.at('metadata', 'uid').text(''),
+      created: Date.parse(root.at('metadata', 'creationTimestamp').text('')) || 0,
       frontend,
       pods: selector(backend.at('localEndpointSelector')),
       backendPorts,
