@@ -17,6 +17,8 @@ import type {
 import { PolicyDirection, PolicyFlags } from '@ciliate/abi';
 import type { BpfMap, MapOfMaps } from '@ciliate/kernel';
 import {
+  type ContentChange,
+  changeOfContent,
   changeOfPart,
   type EndpointMapRow,
   type IpcacheRow,
@@ -25,6 +27,7 @@ import {
   type NodeClassRow,
   type NodeMapRow,
   type PolicyClassRow,
+  type PolicyContent,
   type PolicyGroupRow,
   type PolicyMapEntry,
 } from '@ciliate/model';
@@ -68,10 +71,15 @@ type Held = Pick<PolicyGroupRow, 'content' | 'rules'> & { readonly judged: boole
 /** Entries that are changed in place at most: beyond it a new map is faster. */
 const patchLimit = 256;
 
+const sizeOf = ({ puts, removes }: ContentChange): number => puts.length + removes.length;
+
+const byIdentity = (before: PolicyContent, now: PolicyContent): readonly ContentChange[] =>
+  now.changedSince(before).map(id => changeOfPart(before.part(id), now.part(id)));
+
 /**
- * Policy maps by group. A group without policy has no map, unless endpoints may still be judged by the one that it had. Other rules are a new
- * map in the place of the old one. Where the rules are the same, and identities have come or gone, the map is changed in place: what it says
- * of one identity does not depend on others, and changeOfPart keeps each step of one whole.
+ * Policy maps by group. A group without policy has no map, unless endpoints may still be judged by the one that it had. A change is a new map in
+ * the place of the old one, or few steps in the one that is in use where each of them leaves a whole policy: identities come or go, under the
+ * same rules, each for itself (changeOfPart); or rules do that only add, or only take away (changeOfContent).
  */
 export function policyGroupOperations(map: MapOfMaps<number, PolicyKey, PolicyEntry>): Operations<PolicyGroupRow> {
   /** Undefined: there is one, and what is in it is not known. */
@@ -83,14 +91,15 @@ export function policyGroupOperations(map: MapOfMaps<number, PolicyKey, PolicyEn
   });
   const patched = (row: PolicyGroupRow): boolean => {
     const before = held.get(row.id);
-    if (before === undefined || !before.judged || !isJudged(row) || before.rules !== row.rules) return false;
-    const ids = row.content.changedSince(before.content);
-    const changes = ids.map(id => changeOfPart(before.content.part(id), row.content.part(id)));
-    const puts = changes.flatMap(change => change.puts);
-    const removes = changes.flatMap(change => change.removes);
-    if (puts.length + removes.length > patchLimit) return false;
+    if (before === undefined || !before.judged || !isJudged(row)) return false;
+    const changes =
+      before.rules === row.rules
+        ? byIdentity(before.content, row.content)
+        : [changeOfContent(before.content, row.content)];
+    const size = changes.reduce((sum, change) => sum + (change === undefined ? patchLimit + 1 : sizeOf(change)), 0);
+    if (size > patchLimit) return false;
     held.set(row.id, undefined);
-    return changes.every(change => map.patch(row.id, change.puts, change.removes));
+    return changes.every(change => change === undefined || map.patch(row.id, change.puts, change.removes));
   };
   const updateBatch = (rows: readonly PolicyGroupRow[]): readonly (Error | undefined)[] => {
     const wanted = rows.filter(row => isJudged(row) || held.has(row.id));

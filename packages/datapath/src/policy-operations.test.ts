@@ -30,7 +30,7 @@ function setup() {
   return { map, operations, number, texts };
 }
 
-test('other rules are another map; identities that come and go are changed in the one that is there', async () => {
+test('identities that come and go are changed in the map that is there, and rules that only add or only take away', async () => {
   const { operations, number, texts } = setup();
   await operations.update(row(1, [closed, entry(400, 80)]));
   const first = number();
@@ -39,9 +39,23 @@ test('other rules are another map; identities that come and go are changed in th
   await operations.update(row(1, [closed, entry(401, 80)]));
   assert.deepEqual(texts(), ['0:0 9', '401:80 0']);
   assert.equal(number(), first);
-  await operations.update(row(2, [closed, entry(401, 443)]));
-  assert.deepEqual(texts(), ['0:0 9', '401:443 0']);
+  await operations.update(row(2, [closed, entry(401, 80), entry(401, 443), entry(500, 80, POLICY_DENY)]));
+  assert.deepEqual(texts(), ['0:0 9', '401:443 0', '401:80 0', '500:80 1']);
+  await operations.update(row(3, [closed, entry(401, 443), entry(402, 80), entry(500, 80, POLICY_DENY)]));
+  assert.deepEqual(texts(), ['0:0 9', '401:443 0', '402:80 0', '500:80 1']);
+  assert.equal(number(), first);
+});
+
+test('rules that change allows and denies at once are another map', async () => {
+  const { operations, number, texts } = setup();
+  await operations.update(row(1, [closed, entry(401, 80)]));
+  const first = number();
+  await operations.update(row(2, [closed, entry(402, 80), entry(403, 80, POLICY_DENY)]));
+  assert.deepEqual(texts(), ['0:0 9', '402:80 0', '403:80 1']);
   assert.notEqual(number(), first);
+  const second = number();
+  await operations.update(row(3, [entry(0, 0, POLICY_DEFAULT), entry(402, 80), entry(403, 80, POLICY_DENY)]));
+  assert.notEqual(number(), second, 'another default');
 });
 
 test('what changes in many places is a new map', async () => {

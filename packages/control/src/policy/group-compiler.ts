@@ -57,7 +57,12 @@ export class GroupCompiler {
     this.usesClasses = applied.some(({ rule }) =>
       [...rule.ingress, ...rule.egress].some(({ peers }) => peers?.some(peer => asksClass(peer, context))),
     );
-    this.#directions = Object.values(both).filter(({ isJudged }) => isJudged);
+    this.#directions = this.ingress || this.egress ? Object.values(both) : [];
+  }
+
+  /** Deny rules are only tried out: what is allowed to everybody decides where they stand. */
+  get hasAudits(): boolean {
+    return this.#directions.some(({ hasAudits }) => hasAudits);
   }
 
   /** Peers that rules name, by key. */
@@ -84,6 +89,7 @@ class DirectionRules {
   readonly peers = new Map<string, Peer>();
   readonly isJudged: boolean;
   readonly allowsHost: boolean;
+  hasAudits = false;
   readonly #name: PolicyDirectionName;
   readonly #direction: number;
   readonly #subject: PolicySubject;
@@ -124,6 +130,7 @@ class DirectionRules {
   }
 
   part(identity: Pick<PeerIdentity, 'id' | 'namedPorts'>, keys: readonly string[]): readonly PolicyMapEntry[] {
+    if (!this.isJudged) return identity.id === everybody ? [this.#byDefault] : [];
     const [, { flags }] = this.#byDefault;
     const place = {
       direction: this.#direction,
@@ -147,7 +154,7 @@ class DirectionRules {
   #default(isIsolated: boolean, isolating: readonly PolicyRow[]): PolicyMapEntry {
     const { ruleId, now } = this.#context;
     const direction = this.#name;
-    if (!this.isJudged) return this.#defaultEntry(0, 0);
+    // Also where nothing is judged: an endpoint's entry may still ask for it while it changes.
     if (!isIsolated) {
       const known = this.#deniesSome() ? POLICY_KNOWN : 0;
       return this.#defaultEntry(ruleId({ kind: 'default-allow', direction }), POLICY_DEFAULT | known);
@@ -183,6 +190,7 @@ class DirectionRules {
     if (!hasMatter(traffic)) return;
     const ruleId = this.#context.ruleId(ruleReference(policy, rule, traffic, this.#name));
     const audit = traffic.deny && isAudited(policy.audit, this.#context.now);
+    this.hasAudits ||= audit;
     const flags = (traffic.deny ? POLICY_DENY : 0) | (traffic.log ? POLICY_LOG : 0) | (audit ? POLICY_AUDIT : 0);
     // What L7 rules stand on is for a proxy to judge: without one it does not pass.
     const use = this.#use(ruleId, flags, this.#portsOf((traffic.ports ?? [anyPort]).filter(port => !port.l7)));

@@ -97,6 +97,7 @@ class World {
   readonly #classOf = new Map<string, number>();
   readonly compiler: PolicyCompiler;
   readonly policies = new Map<string, RawPolicy>();
+  readonly audits = new Map<string, PolicyRow['audit']>();
   #blocks = new Map<string, AddressBlockRow>();
   readonly #numbers = new Map<string, number>();
 
@@ -126,8 +127,9 @@ class World {
     this.compiler.addGroup(String(identityOf(party)), { labels, host: isHost, namedPorts: namedPorts(party) });
   }
 
-  set(policy: RawPolicy, isThere: boolean): void {
-    const row = rowOf(policy);
+  set(policy: RawPolicy, isThere: boolean, audit: PolicyRow['audit'] = 'off'): void {
+    const row: PolicyRow = { ...rowOf(policy), audit };
+    this.audits.set(policyKey(row), audit);
     const key = policyKey(row);
     if (isThere) this.policies.set(key, policy);
     else this.policies.delete(key);
@@ -234,7 +236,10 @@ function identityOf(party: Party): number {
   return number ?? 1000 + pods.indexOf(party);
 }
 
-const steps = fc.array(fc.tuple(policies, fc.boolean()), { minLength: 1, maxLength: 5 });
+const steps = fc.array(fc.tuple(policies, fc.boolean(), fc.constantFrom('off', 'off', 'on')), {
+  minLength: 1,
+  maxLength: 6,
+});
 const modes = fc.constantFrom<EnforcementMode>('default', 'default', 'always', 'never');
 
 function checkAgainstOracle(world: World): void {
@@ -286,15 +291,15 @@ test('changes one by one lead to the maps that a fresh start makes', () => {
       const world = new World(mode, true);
       for (const party of everybody) if (!late.includes(party)) world.addIdentity(party);
       for (const party of subjects) world.addGroup(party);
-      for (const [policy, isThere] of changes) {
-        world.set(policy, isThere);
+      for (const [policy, isThere, audit] of changes) {
+        world.set(policy, isThere, audit);
         for (const subject of subjects) world.entries(subject);
         const next = late.pop();
         if (next !== undefined) world.addIdentity(next);
       }
       for (const party of late) world.addIdentity(party);
       const fresh = new World(mode, true);
-      for (const policy of world.policies.values()) fresh.set(policy, true);
+      for (const [key, policy] of world.policies) fresh.set(policy, true, world.audits.get(key));
       fresh.addEverybody();
       for (const subject of subjects) assert.deepEqual(world.entries(subject), fresh.entries(subject));
     }),
@@ -311,8 +316,8 @@ test('what a change touches is compiled again, and nothing is left out', () => {
       for (const party of subjects) world.addGroup(party);
       const known = new Map(subjects.map(subject => [String(identityOf(subject)), world.entries(subject)]));
       world.compiler.takeDirty();
-      for (const [policy, isThere] of changes) {
-        world.set(policy, isThere);
+      for (const [policy, isThere, audit] of changes) {
+        world.set(policy, isThere, audit);
         const next = late.pop();
         if (next !== undefined) world.addIdentity(next);
         const dirty = new Set(world.compiler.takeDirty());

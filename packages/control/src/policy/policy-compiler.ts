@@ -44,8 +44,11 @@ interface Group {
   readonly applied: Map<string, readonly AppliedRule[]>;
   selections: Set<string>;
   ruleIds: readonly number[];
-  /** Undefined: the rules are others now. */
+  /** Undefined: never compiled. */
   compiler: GroupCompiler | undefined;
+  /** Rules that have come or gone since it was compiled. */
+  changed: AppliedRule[];
+  isStale: boolean;
   compiled: CompiledContent;
   /** Identities whose entries may be others now. */
   readonly touched: Set<number>;
@@ -87,9 +90,11 @@ export class PolicyCompiler {
     else this.#policies.set(key, policy);
     for (const [name, group] of this.#groups) {
       const applied = policy === undefined ? [] : appliedRules([policy], group.subject);
+      const before = group.applied.get(key);
       if (applied.length > 0) group.applied.set(key, applied);
       else if (!group.applied.delete(key) && hadNone === (this.#policies.size === 0)) continue;
-      group.compiler = undefined;
+      group.changed.push(...(before ?? []), ...applied);
+      group.isStale = true;
       this.#dirty.add(name);
     }
   }
@@ -156,8 +161,7 @@ export class PolicyCompiler {
     if (this.#groups.has(name)) return;
     const group: Group = {
       ...{ subject, applied: new Map(), selections: new Set(), ruleIds: [], touched: new Set() },
-      compiler: undefined,
-      compiled: nothing,
+      ...{ compiler: undefined, changed: [], isStale: false, compiled: nothing },
     };
     for (const [key, policy] of this.#policies) {
       const applied = appliedRules([policy], subject);
@@ -179,20 +183,41 @@ export class PolicyCompiler {
   compile(name: string, now: number): CompiledContent {
     const group = this.#groups.get(name);
     if (group === undefined) return nothing;
-    const { compiler, touched } = group;
-    if (compiler === undefined) group.compiled = this.#anew(name, group, now);
-    else if (touched.size > 0) {
-      const parts = [...touched].map(id => [id, this.#part(compiler, group, id)] as const);
-      group.compiled = { ...group.compiled, content: group.compiled.content.with(parts) };
-    }
+    const { compiler, touched, isStale } = group;
+    if (compiler === undefined || isStale) this.#renew(name, group, now);
+    else if (touched.size > 0) group.compiled = { ...group.compiled, content: this.#parts(group, compiler, touched) };
     touched.clear();
+    group.changed = [];
+    group.isStale = false;
     return group.compiled;
   }
 
-  #anew(name: string, group: Group, now: number): CompiledContent {
+  /** The rules are others now. Of a group that goes on being judged only those are looked at whom the changed ones name. */
+  #renew(name: string, group: Group, now: number): void {
     const ruleIds: number[] = [];
+    const { compiler: before, compiled } = group;
+    const compiler = this.#compilerOf(group, ruleIds, now);
+    const keys = new Set([...compiler.peers()].map(([key]) => key));
+    const { ingress, egress, usesClasses } = compiler;
+    const sameJudging = compiled.ingress === ingress && compiled.egress === egress;
+    const isPart = before !== undefined && sameJudging && !before.hasAudits && !compiler.hasAudits;
+    const select = (key: string, peer: Peer) => this.#selectors.select(key, peer);
+    if (isPart) {
+      const known = new Set([...group.selections, ...keys]);
+      const named = this.#selectedBy(group.changed, known);
+      for (const id of [...compiler.standing(), ...before.standing(), ...named]) group.touched.add(id);
+    }
+    this.#use(name, group, keys);
+    this.#keepRules(group, ruleIds);
+    group.compiler = compiler;
+    const content = isPart ? this.#parts(group, compiler, group.touched) : PolicyContent.of(partsOf(compiler, select));
+    this.#generation += 1;
+    group.compiled = { content, ingress, egress, usesClasses, rules: this.#generation };
+  }
+
+  #compilerOf(group: Group, ruleIds: number[], now: number): GroupCompiler {
     const { allowLocalHost, cidrMatchesNodes } = this.#options;
-    const compiler = new GroupCompiler(group.subject, this.#ordered(group), {
+    return new GroupCompiler(group.subject, this.#ordered(group), {
       // Without any policy nobody is isolated, not even who has no identity yet.
       mode: this.#policies.size === 0 && this.#options.mode === 'default' ? 'never' : this.#options.mode,
       ...{ allowLocalHost, cidrMatchesNodes, now },
@@ -203,13 +228,20 @@ export class PolicyCompiler {
         return id;
       },
     });
-    const content = PolicyContent.of(partsOf(compiler, (key, peer) => this.#selectors.select(key, peer)));
-    this.#use(name, group, new Set([...compiler.peers()].map(([key]) => key)));
-    this.#keepRules(group, ruleIds);
-    group.compiler = compiler;
-    this.#generation += 1;
-    const { ingress, egress, usesClasses } = compiler;
-    return { content, ingress, egress, usesClasses, rules: this.#generation };
+  }
+
+  /** Whom rules name, those that have gone too. */
+  *#selectedBy(rules: readonly AppliedRule[], known: ReadonlySet<string>): IterableIterator<number> {
+    const traffic = rules.flatMap(({ rule }) => [...rule.ingress, ...rule.egress]);
+    for (const peer of traffic.flatMap(({ peers }) => peers ?? [anybody])) {
+      const key = this.#keyOf(peer);
+      if (known.has(key)) for (const { id } of this.#selectors.select(key, peer)) yield id;
+    }
+  }
+
+  #parts(group: Group, compiler: GroupCompiler, ids: Iterable<number>): PolicyContent {
+    const parts = [...ids].map(id => [id, this.#part(compiler, group, id)] as const);
+    return group.compiled.content.with(parts);
   }
 
   #part(compiler: GroupCompiler, { selections }: Group, id: number): readonly PolicyMapEntry[] {
@@ -298,6 +330,7 @@ function samePorts(a: PeerIdentity['namedPorts'], b: PeerIdentity['namedPorts'])
 }
 
 const noPorts: PeerIdentity['namedPorts'] = new Map();
+const anybody: Peer = { kind: 'everybody' };
 const nothing: CompiledContent = {
   content: PolicyContent.empty,
   ...{ ingress: false, egress: false, usesClasses: false, rules: 0 },

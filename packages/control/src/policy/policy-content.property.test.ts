@@ -2,16 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  changeOfContent,
   changeOfPart,
   ciliumClusterwideNetworkPolicyFromK8s,
   ciliumNetworkPolicyFromK8s,
   networkPolicyFromK8s,
+  onlyLetsIn,
   PolicyContent,
   type PolicyMapEntry,
   type PolicyRow,
 } from '@ciliate/model';
 import * as fc from 'fast-check';
-import { appliedRules } from './compile-group.ts';
+import { appliedRules, type EnforcementMode } from './compile-group.ts';
 import { GroupCompiler } from './group-compiler.ts';
 import { type PolicyAnswer, PolicyLookup, policyKeyText } from './lookup.ts';
 import type { Party, RawPolicy } from './oracle.test-lib.ts';
@@ -111,6 +113,102 @@ test('each step of a change in a map that is in use says to a packet what was sa
     { numRuns: 1000 },
   );
   assert.ok(changes > 200, `${changes} steps`);
+});
+
+const block = 0x0200_0001;
+const modes = fc.constantFrom<EnforcementMode>('always', 'always', 'default');
+
+test('rules that come or go step by step: each packet is judged by the old policy or by the new one', () => {
+  let [changes, whole] = [0, 0];
+  const rows = fc.array(fc.tuple(policies, fc.boolean()), { maxLength: 4 });
+  fc.assert(
+    fc.property(
+      rows,
+      rows,
+      modes,
+      fc.constantFrom(...pods),
+      fc.infiniteStream(fc.boolean()),
+      (kept, others, mode, party, coins) => {
+        const subject = { labels: labelsOf(party), host: false, namedPorts: new Map([['6/http', [80]]]) };
+        const numbers = new Map<string, number>();
+        /** Whom a peer stands for, the same in both policies. */
+        const members = new Map<string, ReadonlySet<number>>();
+        const pick = (key: string) => {
+          const ids = [peer, block].filter(() => coins.next().value);
+          members.set(key, members.get(key) ?? new Set(ids));
+          return members.get(key) ?? new Set();
+        };
+        const contentOf = (list: typeof kept) => {
+          const all = list.map(([policy, audit]) => rowOf(policy, audit));
+          const compiler = new GroupCompiler(subject, appliedRules(all, subject), {
+            ...{ mode, cidrMatchesNodes: false, now: 0, allowLocalHost: true, keyOf: peerKey },
+            ruleId: reference => {
+              const key = JSON.stringify(reference);
+              numbers.set(key, numbers.get(key) ?? numbers.size + 1);
+              return numbers.get(key) ?? 0;
+            },
+          });
+          const keys = [...compiler.peers()].map(([key]) => key);
+          const namedPorts = new Map([['6/http', [8080]]]);
+          const part = (id: number) =>
+            [
+              id,
+              compiler.part(
+                { id, namedPorts },
+                keys.filter(key => pick(key).has(id)),
+              ),
+            ] as const;
+          return PolicyContent.of([[0, compiler.part({ id: 0, namedPorts: new Map() }, [])], part(peer), part(block)]);
+        };
+        // Some of the policies go, others come.
+        const before = contentOf([...kept, ...others.filter(() => coins.next().value)]);
+        const now = contentOf([...kept, ...others.filter(() => coins.next().value)]);
+        const change = changeOfContent(before, now);
+        if (change === undefined) {
+          whole += 1;
+          return;
+        }
+        const all = (entries: Iterable<PolicyMapEntry>): readonly boolean[] => {
+          const lookup = new PolicyLookup(entries);
+          return [peer, 1234].flatMap(identity =>
+            [block, 0].flatMap(classIdentity =>
+              [0, 1].flatMap(direction =>
+                flows.map(({ protocol, port }) =>
+                  verdict(lookup.ask({ direction, identity, classIdentity, protocol: protocols[protocol], port })),
+                ),
+              ),
+            ),
+          );
+        };
+        const [first, last] = [all(before.entries()), all(now.entries())];
+        const map = new Map([...before.entries()].map(one => [policyKeyText(one[0]), one]));
+        const done = first.map(() => false);
+        const check = () => {
+          changes += 1;
+          all(map.values()).forEach((found, i) => {
+            if (found !== first[i]) assert.equal(found, last[i], 'neither as before nor as it will be');
+            if (done[i] === true) assert.equal(found, last[i], 'back again');
+            done[i] = done[i] === true || found !== first[i];
+          });
+        };
+        for (const one of change.puts) {
+          map.set(policyKeyText(one[0]), one);
+          check();
+        }
+        for (const key of change.removes) {
+          map.delete(policyKeyText(key));
+          check();
+        }
+        const texts = (entries: Iterable<PolicyMapEntry>) =>
+          [...entries].map(([key, value]) => `${policyKeyText(key)} ${value.flags} ${value.ruleId}`).toSorted();
+        assert.deepEqual(texts(map.values()), texts(now.entries()));
+        assert.equal(onlyLetsIn(before, now) && first.some((was, i) => was && last[i] === false), false);
+      },
+    ),
+    { numRuns: 600 },
+  );
+  assert.ok(changes > 200, `${changes} steps`);
+  assert.ok(whole > 0, 'some cannot be done so');
 });
 
 const entry = (identity: number, dport: number, ruleId: number): PolicyMapEntry => [

@@ -1,5 +1,4 @@
 /** policies × identities × who runs here → policyGroups, endpointPolicies, policyRules. */
-import { PolicyFlags } from '@ciliate/abi';
 import {
   type AddressBlockRow,
   type AddressClassRow,
@@ -12,6 +11,7 @@ import {
   labelsKey,
   type NamespaceRow,
   type NodeRow,
+  onlyLetsIn,
   type PodRow,
   PolicyContent,
   type PolicyGroupRow,
@@ -348,9 +348,11 @@ class PolicyRunner {
     before: PolicyGroupRow | undefined,
     now: number,
   ): PolicyGroupRow {
-    // Flows that were allowed are judged again under another revision: where nothing but allows of newcomers is added none has to be.
-    if (before === undefined || !onlyLetsIn(before, compiled)) this.#revision += 1;
-    const revision = before !== undefined && onlyLetsIn(before, compiled) ? before.revision : this.#revision;
+    // Flows that were allowed are judged again under another revision. Where nothing that passed is kept from passing none has to be.
+    const isOld = before !== undefined && before.status.kind !== 'error' && sameJudging(before, compiled);
+    const stays = isOld && onlyLetsIn(before.content, compiled.content);
+    if (!stays) this.#revision += 1;
+    const revision = stays ? before.revision : this.#revision;
     return { id, identity, host, ...compiled, revision, status: pending(now) };
   }
 
@@ -390,13 +392,4 @@ function sameMap(row: PolicyGroupRow, compiled: CompiledContent): boolean {
 
 function sameJudging(row: PolicyGroupRow, { ingress, egress, usesClasses }: CompiledContent): boolean {
   return row.ingress === ingress && row.egress === egress && row.usesClasses === usesClasses;
-}
-
-/** Identities that had no entries get some that allow, and nothing else is new. */
-function onlyLetsIn(row: PolicyGroupRow, compiled: CompiledContent): boolean {
-  if (row.status.kind === 'error' || row.rules !== compiled.rules || !sameJudging(row, compiled)) return false;
-  return compiled.content.changedSince(row.content).every(id => {
-    const allows = compiled.content.part(id).every(([, { flags }]) => (flags & PolicyFlags.POLICY_DENY) === 0);
-    return allows && row.content.part(id).length === 0;
-  });
 }

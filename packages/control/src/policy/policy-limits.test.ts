@@ -84,7 +84,7 @@ describe('a policy that does not fit', () => {
     await load();
     const { status } = group() ?? {};
     assert.ok(status?.kind === 'error', JSON.stringify(status));
-    assert.match(status.error, /identity 305 needs 51 entries and its map has 20/);
+    assert.match(status.error, /identity 305 needs 52 entries and its map has 20/);
     assert.match(status.error, /--bpf-policy-map-max.*label k8s:build \(49 values\)/);
     assert.deepEqual([allows(310), allows(311)], [true, false]);
     assert.equal(group()?.revision, before?.revision);
@@ -168,4 +168,23 @@ test('a selector that matches everything matches its own namespace', async () =>
   assert.notEqual(flags() & ENDPOINT_POLICY_INGRESS, 0);
   assert.equal(allows(310), true);
   assert.equal(allows(2), false, 'the world is no pod of the namespace');
+});
+
+test('a direction that is left alone again is open in the map too: endpoints learn of it later', async () => {
+  const { db, tables, load, group } = setup();
+  const write = (policyTypes: readonly string[]) =>
+    db.write(txn => {
+      const spec = { podSelector: {}, policyTypes };
+      tables.policies.insert(txn, rowOf(networkPolicyFromK8s({ metadata: { name: 'p', namespace: 'shop' }, spec })));
+    });
+  const egress = () =>
+    new PolicyLookup(group()?.content.entries() ?? []).ask({
+      ...{ direction: 1, identity: 310, classIdentity: 0, protocol: 6, port: 80 },
+    }).allowed;
+  write(['Ingress', 'Egress']);
+  await load();
+  assert.equal(egress(), false);
+  write(['Ingress']);
+  await load();
+  assert.deepEqual([group()?.ingress, group()?.egress, egress()], [true, false, true]);
 });

@@ -12,7 +12,7 @@ const bucketCount = 64;
 const none: readonly PolicyMapEntry[] = [];
 const empty: Bucket = [];
 
-/** A step from one content to another, for the map in the kernel. */
+/** Steps from one content to another in a map that is in use: first `puts`, then `removes`, each in its order. */
 export interface ContentChange {
   readonly puts: readonly PolicyMapEntry[];
   readonly removes: readonly PolicyKey[];
@@ -111,21 +111,75 @@ export function isDenyEntry({ flags }: PolicyEntry): boolean {
 }
 
 /**
- * From one identity's entries to others, one at a time in a map that is in use. Denies come before allows, and go after them: so what the map
- * says to a packet is at each step what it said before or what it will say, never a third thing (what is let through by audit may go
- * unreported meanwhile). It rests on what the compiler holds to: no allow under a deny that is broader.
+ * From one identity's entries to others. Denies come before allows, and go after them: so what the map says to a packet is at each step what it
+ * said before or what it will say, never a third thing (what is let through by audit may go unreported meanwhile). It rests on what the
+ * compiler holds to: no allow under a deny that is broader.
  */
 export function changeOfPart(before: readonly PolicyMapEntry[], now: readonly PolicyMapEntry[]): ContentChange {
+  return inOrder(differenceOf(before, now));
+}
+
+/**
+ * From one content to another at once. Undefined: it cannot be done step by step. A packet is judged by three parts (of its identity, of its
+ * address, of everybody), so steps are safe only when all of them move one way: entries are added, denies first; or taken away, denies last; or
+ * only allows change, or only denies, and what comes comes before what goes.
+ */
+export function changeOfContent(before: PolicyContent, now: PolicyContent): ContentChange | undefined {
+  const each = now.changedSince(before).map(id => differenceOf(before.part(id), now.part(id)));
+  const all = {
+    added: each.flatMap(({ added }) => added),
+    renamed: each.flatMap(({ renamed }) => renamed),
+    turned: each.flatMap(({ turned }) => turned),
+    gone: each.flatMap(({ gone }) => gone),
+  };
+  const denies = [...all.added, ...all.gone].filter(([, value]) => isDenyEntry(value)).length;
+  const isOneKind = denies === 0 || denies === all.added.length + all.gone.length;
+  const isOneWay = all.added.length === 0 || all.gone.length === 0;
+  return all.turned.length === 0 && (isOneWay || isOneKind) ? inOrder(all) : undefined;
+}
+
+/** Nothing that passed is kept from passing: allows are added, and rules get other names. */
+export function onlyLetsIn(before: PolicyContent, now: PolicyContent): boolean {
+  return now.changedSince(before).every(id => {
+    const { added, turned, gone } = differenceOf(before.part(id), now.part(id));
+    return turned.length + gone.length === 0 && !added.some(([, value]) => isDenyEntry(value));
+  });
+}
+
+interface PartDifference {
+  readonly added: readonly PolicyMapEntry[];
+  /** The same verdict by another rule. */
+  readonly renamed: readonly PolicyMapEntry[];
+  /** Another verdict under the same key. */
+  readonly turned: readonly PolicyMapEntry[];
+  readonly gone: readonly PolicyMapEntry[];
+}
+
+function differenceOf(before: readonly PolicyMapEntry[], now: readonly PolicyMapEntry[]): PartDifference {
   const old = new Map(before.map(entry => [keyText(entry), entry]));
-  const changed = now.filter(entry => !sameMapEntry(old.get(keyText(entry)), entry));
-  const kept = new Set(now.map(keyText));
-  const gone = before.filter(entry => !kept.has(keyText(entry)));
+  const [added, renamed, turned]: PolicyMapEntry[][] = [[], [], []];
+  for (const entry of now) {
+    const its = old.get(keyText(entry));
+    old.delete(keyText(entry));
+    if (its === undefined) added?.push(entry);
+    else if (verdictFlags(its) !== verdictFlags(entry)) turned?.push(entry);
+    else if (!sameMapEntry(its, entry)) renamed?.push(entry);
+  }
+  return { added: added ?? [], renamed: renamed ?? [], turned: turned ?? [], gone: [...old.values()] };
+}
+
+function inOrder({ added, renamed, turned, gone }: PartDifference): ContentChange {
   const isDeny = ([, value]: PolicyMapEntry) => isDenyEntry(value);
+  const puts = [...renamed, ...turned, ...added];
   return {
-    puts: [...changed.filter(isDeny), ...changed.filter(entry => !isDeny(entry))],
+    puts: [...puts.filter(isDeny), ...puts.filter(entry => !isDeny(entry))],
     removes: [...gone.filter(entry => !isDeny(entry)), ...gone.filter(isDeny)].map(([key]) => key),
   };
 }
+
+/** All but whether it is logged. */
+const verdictFlags = ([, { flags, proxyPort }]: PolicyMapEntry): string =>
+  `${flags & ~PolicyFlags.POLICY_LOG} ${proxyPort}`;
 
 /** But for counters, which grow in the kernel. */
 export function sameMapEntry(a: PolicyMapEntry | undefined, b: PolicyMapEntry | undefined): boolean {
