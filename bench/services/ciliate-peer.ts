@@ -73,7 +73,10 @@ export async function startCiliate(load: string, count: number): Promise<Peer> {
     const programMs = await measureProgramming(topology, services);
     topology.up();
     const startMs = await agent.up(objectsOf(services), agentArguments);
-    // What the agent holds of them, before pods and changes.
+    const ips = services.all.map(service => service.clusterIp);
+    await allProgrammed(agent.bpfRoot, ips, serverPorts.length, process.hrtime.bigint());
+    // It is ready before it has written them all, and gives back what the lists have left once it has.
+    await delay(1500);
     const rssBytes = agent.rssBytes();
     const localIp = agent.addPod('server-a', topology.namespace('server-a'));
     agent.addPod('client', topology.namespace('client'));

@@ -17,7 +17,7 @@ import { Prober } from './health/prober.ts';
 import { ProxyHealthz } from './health/proxy-healthz.ts';
 import { HealthResponder } from './health/responder.ts';
 import { ServiceHealthServers } from './health/service-health.ts';
-import { boundHeap, settleHeap } from './heap.ts';
+import { boundHeap, HeapKeeper } from './heap.ts';
 import { IdentityAllocator } from './identity/identity-allocator.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -295,20 +295,16 @@ class Agent {
     );
     await this.#readiness.sources(signal);
     this.#ready(nodePublisher);
-    this.#settleHeap(datapath, signal).catch(error => {
-      if (!signal.aborted) this.#log.warn('the heap stays as it is', { error: describe(error) });
+    const heap = new HeapKeeper({
+      settled: () => datapath.settled(),
+      onError: error => this.#log.warn('the heap stays as it is', { error: describe(error) }),
     });
-  }
-
-  /** Not before the first lists are in the kernel, whenever that is. */
-  async #settleHeap(datapath: AgentDatapath, signal: AbortSignal): Promise<void> {
-    await this.#readiness.everySource(signal);
-    await datapath.settled();
-    await settleHeap();
-    this.#log.info('first lists in the kernel', {
-      afterMs: Math.round(performance.now()),
-      rss: process.memoryUsage.rss(),
-    });
+    this.#lifecycle.append({ name: heap.name, start: () => undefined, stop: () => heap.stop() });
+    // Without an API server there is nothing to settle yet.
+    this.#readiness.everySource(signal).then(
+      () => heap.start(),
+      () => undefined,
+    );
   }
 
   #verifier({ view }: AgentDatapath): PolicyVerifier {

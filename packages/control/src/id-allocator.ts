@@ -34,7 +34,7 @@ export class IdAllocator {
 
   /** False for what was only restored. */
   isClaimed(key: string): boolean {
-    return this.#ids.has(key) && !this.#unclaimed.has(key);
+    return this.#ids.has(key) && (this.#unclaimed.size === 0 || !this.#unclaimed.has(key));
   }
 
   /** Once, before the first acquire: what the kernel holds. Of two keys with one number the first keeps it. */
@@ -59,6 +59,13 @@ export class IdAllocator {
     if (id === undefined) return undefined;
     this.#ids.set(key, id);
     return id;
+  }
+
+  /** Like acquire; true when the key was not claimed before. */
+  claim(key: string): boolean {
+    if (this.isClaimed(key)) return false;
+    this.acquire(key);
+    return true;
   }
 
   get(key: string): number | undefined {

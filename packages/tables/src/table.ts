@@ -107,7 +107,7 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
 
   insert(txn: WriteTxn, row: Row): Row | undefined {
     this.#host.join(txn, this);
-    const key = intern(this.spec.key(row));
+    const key = this.spec.key(row);
     const before = this.#seen(key);
     const indexKeys = this.#indexOf.length === 0 ? none : this.#indexOf.map(valuesOf => valuesOf(row));
     this.#stage(key, { row, revision: this.#host.nextRevision(), indexKeys });
@@ -174,8 +174,8 @@ export class MemoryTable<Row, Index extends string> implements RWTable<Row, Inde
   #put(key: string, row: Row, { revision, indexKeys }: Staged<Row>): void {
     let node = this.#rows.get(key);
     if (node === undefined) {
-      node = this.#changes.revive(key) ?? emptyNode(key, row);
-      this.#rows.set(key, node);
+      node = this.#changes.revive(key) ?? emptyNode(intern(key), row);
+      this.#rows.set(node.key, node);
     } else this.#unindex(node);
     this.#index(node, indexKeys);
     node.row = row;

@@ -14,8 +14,7 @@ import { takers } from './compile-backends.ts';
 export interface FrontendIds {
   /** Of the frontend: its revNat id, and what `service list` shows as ID. 1 to 65535. */
   readonly service: number;
-  /** Of each backend, by portKey. */
-  readonly backend: (key: string) => number;
+  readonly backend: (backend: FrontendBackend) => number;
 }
 
 /** A slot's number is 16 bits: a frontend with more backends is refused. */
@@ -40,6 +39,7 @@ export function scopesOf(
 
 /** Backends that get a slot, those that take new flows first. */
 export function usable(backends: readonly FrontendBackend[]): readonly FrontendBackend[] {
+  if (backends.every(({ state }) => state === 'active')) return backends;
   const first = takers(backends);
   const rest = backends.filter(({ state }) => state === 'active' || state === 'terminating' || state === 'quarantined');
   return [...new Set([...first, ...rest])];
@@ -70,7 +70,7 @@ export function compileFrontend(
   return {
     key: portKey(frontend),
     serviceId: ids.service,
-    backendIds: backends.map(backend => ids.backend(portKey(backend))),
+    backendIds: backends.map(ids.backend),
     backendFlags: flagLists.share(flags.join(), flags),
     serves: frontend,
     status: pending(now),

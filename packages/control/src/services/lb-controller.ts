@@ -188,7 +188,8 @@ class LbCompiler {
     const tooMany = frontends.find(frontend => slotCount(frontend) > maxSlots);
     const reason =
       tooMany === undefined
-        ? refusal(this.#state.useWith(frontends), this.#config)
+        ? refusal(this.#state.useAtMostWith(frontends), this.#config) &&
+          refusal(this.#state.useWith(frontends), this.#config)
         : `${portKey(tooMany)} has ${slotCount(tooMany) - 1} backends, and ${maxSlots} are possible: split the service`;
     return frontends.filter(frontend => {
       if (reason === undefined && this.#state.hold(frontend)) return true;
@@ -200,7 +201,7 @@ class LbCompiler {
   #write(frontend: FrontendRow, txn: WriteTxn): void {
     const { lbRows } = this.#tables;
     const key = portKey(frontend);
-    const ids = { service: this.#state.serviceId(key), backend: (name: string) => this.#state.backendId(name) };
+    const ids = { service: this.#state.serviceId(key), backend: (one: FrontendBackend) => this.#state.backendId(one) };
     const now = this.#modules.clock.now();
     const row = compileFrontend(frontend, ids, backend => this.#flags(backend), now);
     if (this.#refused.delete(key)) lbRows.insert(txn, row);
@@ -218,6 +219,6 @@ class LbCompiler {
   }
 
   #flags(backend: FrontendBackend): number {
-    return this.#places.flags(backend) | stateFlags[this.#state.backendState(portKey(backend))];
+    return this.#places.flags(backend) | stateFlags[this.#state.backendState(backend)];
   }
 }

@@ -39,6 +39,16 @@ export class LbState {
     this.backends.restore(backends);
   }
 
+  /** No less than useWith says, and cheap: it does not know what is there already. */
+  useAtMostWith(frontends: readonly FrontendRow[]): LbUse {
+    const sum = (count: (frontend: FrontendRow) => number) => frontends.reduce((all, one) => all + count(one), 0);
+    return {
+      services: this.#slots + sum(slotCount),
+      backends: this.backends.claimed + sum(frontend => backendsOf(frontend).length),
+      revnats: this.#held.size + frontends.length,
+    };
+  }
+
   /** What the maps would hold with these frontends in place of their older versions. */
   useWith(frontends: readonly FrontendRow[]): LbUse {
     const uses = new Map<string, number>();
@@ -86,15 +96,17 @@ export class LbState {
     return this.services.get(key) ?? 0;
   }
 
-  backendId(key: string): number {
-    return this.backends.get(key) ?? 0;
+  backendId(backend: FrontendBackend): number {
+    return this.backends.get(portKey(backend)) ?? 0;
   }
 
   /**
    * What the backend's one entry says of it, whichever frontend asks: frontends may see a backend in different states, and one that
    * takes flows for any of them is active.
    */
-  backendState(key: string): BackendState {
+  backendState(backend: FrontendBackend): BackendState {
+    if (this.#leaving.size === 0) return 'active';
+    const key = portKey(backend);
     const leaving = this.#leaving.get(key);
     if (leaving === undefined) return 'active';
     const uses = [...leaving.states.values()].reduce((sum, count) => sum + count, 0);
@@ -143,8 +155,7 @@ export class LbState {
   }
 
   #use(backend: string): void {
-    if (this.backends.isClaimed(backend)) this.#moreUses.set(backend, (this.#moreUses.get(backend) ?? 0) + 1);
-    else this.backends.acquire(backend);
+    if (!this.backends.claim(backend)) this.#moreUses.set(backend, (this.#moreUses.get(backend) ?? 0) + 1);
   }
 
   #leave(backend: string): void {
