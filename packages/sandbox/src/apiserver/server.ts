@@ -9,6 +9,7 @@ import {
 } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { answer, type Call, send, type Target, targetOf } from './call.ts';
 import {
   apiVersions,
   groupList,
@@ -20,6 +21,7 @@ import {
   versionInfo,
 } from './discovery.ts';
 import { proxyExec, proxyLogs } from './kubelet-proxy.ts';
+import { list, watch } from './lists.ts';
 import { isObject, type JsonObject, type KubeObject, numberAt, objectAt, textAt } from './object.ts';
 import { isProtobuf, protobufToJson } from './protobuf.ts';
 import { apiVersionOf, type Registry, type Resource } from './registry.ts';
@@ -28,8 +30,7 @@ import { review } from './reviews.ts';
 import { checkFields } from './schema.ts';
 import { selectorOf } from './selector.ts';
 import { ApiError, badRequest, notFound, statusBody, success } from './status.ts';
-import type { Store, StoreEvent } from './store.ts';
-import { tableOf } from './table.ts';
+import type { Store } from './store.ts';
 
 export interface ServerModules {
   readonly store: Store;
@@ -45,38 +46,6 @@ export interface ServerOptions {
   readonly tokens: readonly string[];
 }
 
-interface Target {
-  readonly resource: Resource;
-  readonly namespace: string | undefined;
-  readonly name: string | undefined;
-  readonly subresource: string;
-}
-
-interface Call {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly url: URL;
-  readonly body: string;
-}
-
-function targetOf(registry: Registry, path: string): Target | undefined {
-  const match = /^\/(?:api\/(v1)|apis\/([^/]+)\/([^/]+))\/(.+)$/.exec(path);
-  if (match === null) return undefined;
-  const [, core, group = '', version = '', rest = ''] = match;
-  const parts = rest.split('/').map(decodeURIComponent);
-  const find = (plural: string | undefined): Resource | undefined =>
-    registry.find(core === undefined ? group : '', core ?? version, plural ?? '');
-  if (parts[0] === 'namespaces' && parts.length > 2) {
-    const resource = find(parts[2]);
-    if (resource?.namespaced === true)
-      return { resource, namespace: parts[1], name: parts[3], subresource: parts[4] ?? '' };
-  }
-  const resource = find(parts[0]);
-  return resource === undefined
-    ? undefined
-    : { resource, namespace: undefined, name: parts[1], subresource: parts[2] ?? '' };
-}
-
 async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(Buffer.from(chunk));
@@ -84,34 +53,6 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
 }
 
 const openApiProtobuf = /^application\/com\.github\.proto-openapi[^,]*\+protobuf/;
-
-function send(response: ServerResponse, code: number, body: object | string): undefined {
-  const text = typeof body === 'string' ? body : JSON.stringify(body);
-  response.writeHead(code, {
-    'content-type': typeof body === 'string' ? 'text/plain' : 'application/json',
-    'content-length': Buffer.byteLength(text),
-  });
-  response.end(text);
-}
-
-const wantsTable = (request: IncomingMessage): boolean =>
-  (request.headers.accept ?? '').split(',').some(type => type.includes('as=Table'));
-const wantsPartial = (request: IncomingMessage): boolean =>
-  (request.headers.accept ?? '').split(',')[0]?.includes('as=PartialObjectMetadata') === true;
-
-function shape(call: Call, resource: Resource, objects: readonly KubeObject[], version: string): object {
-  const include = call.url.searchParams.get('includeObject') ?? 'Metadata';
-  return tableOf(resource, objects, version, include);
-}
-
-function partial(object: KubeObject): object {
-  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata };
-}
-
-/** A custom resource is served in the version that is asked for. */
-function versioned(resource: Resource, object: KubeObject): KubeObject {
-  return { ...object, apiVersion: apiVersionOf(resource), kind: resource.kind };
-}
 
 export class ApiServer {
   readonly #options: ServerOptions;
@@ -225,10 +166,10 @@ export class ApiServer {
     if (name === undefined) {
       if (method === 'GET')
         return call.url.searchParams.get('watch') === 'true' || call.url.searchParams.get('watch') === '1'
-          ? this.#watch(call, target)
-          : this.#list(call, target);
+          ? watch(this.#modules.store, call, target)
+          : list(this.#modules.store, call, target);
       if (method === 'POST')
-        return this.#answer(
+        return answer(
           call,
           resource,
           201,
@@ -236,8 +177,7 @@ export class ApiServer {
         );
       if (method === 'DELETE') return this.#deleteCollection(call, target);
     } else {
-      if (method === 'GET')
-        return this.#answer(call, resource, 200, this.#modules.store.require(resource, namespace, name));
+      if (method === 'GET') return answer(call, resource, 200, this.#modules.store.require(resource, namespace, name));
       if (method === 'PUT') return this.#put(call, target, name);
       if (method === 'PATCH') return this.#patch(call, target, name);
       if (method === 'DELETE') return this.#delete(call, target, name);
@@ -260,128 +200,11 @@ export class ApiServer {
     return call.url.searchParams.has('dryRun');
   }
 
-  #answer(call: Call, resource: Resource, code: number, object: KubeObject): undefined {
-    const shown = versioned(resource, object);
-    if (wantsTable(call.request))
-      return send(call.response, code, shape(call, resource, [shown], shown.metadata.resourceVersion ?? ''));
-    send(call.response, code, wantsPartial(call.request) ? partial(shown) : shown);
-  }
-
-  #list(call: Call, { resource, namespace }: Target): undefined {
-    const { store } = this.#modules;
-    const { searchParams } = call.url;
-    const selected = selectorOf(searchParams.get('labelSelector'), searchParams.get('fieldSelector'));
-    const all = store
-      .list(resource, namespace)
-      .filter(selected)
-      .map(object => versioned(resource, object));
-    const sorted = all.toSorted((a, b) =>
-      `${a.metadata.namespace ?? ''}/${a.metadata.name}`.localeCompare(
-        `${b.metadata.namespace ?? ''}/${b.metadata.name}`,
-      ),
-    );
-    const limit = Number(searchParams.get('limit') ?? 0);
-    const from = Number(searchParams.get('continue') ?? 0);
-    const items = limit > 0 ? sorted.slice(from, from + limit) : sorted.slice(from);
-    const more =
-      from + items.length < sorted.length
-        ? { continue: String(from + items.length), remainingItemCount: sorted.length - from - items.length }
-        : {};
-    const version = String(store.version);
-    if (wantsTable(call.request)) {
-      const table = shape(call, resource, items, version) as { readonly metadata: object };
-      return send(call.response, 200, { ...table, metadata: { ...table.metadata, ...more } });
-    }
-    const shown = wantsPartial(call.request) ? items.map(partial) : items;
-    const kind = wantsPartial(call.request) ? 'PartialObjectMetadataList' : `${resource.kind}List`;
-    send(call.response, 200, {
-      kind,
-      apiVersion: wantsPartial(call.request) ? 'meta.k8s.io/v1' : apiVersionOf(resource),
-      metadata: { resourceVersion: version, ...more },
-      items: shown,
-    });
-  }
-
-  #watch(call: Call, { resource, namespace, name }: Target): undefined {
-    const { store } = this.#modules;
-    const { searchParams } = call.url;
-    const selected = selectorOf(searchParams.get('labelSelector'), searchParams.get('fieldSelector'));
-    const inScope = (object: KubeObject): boolean =>
-      (namespace === undefined || object.metadata.namespace === namespace) &&
-      (name === undefined || object.metadata.name === name) &&
-      selected(object);
-    const table = wantsTable(call.request);
-    const write = (type: string, object: object): void => {
-      call.response.write(`${JSON.stringify({ type, object })}\n`);
-    };
-    const emit = (type: string, object: KubeObject): void => {
-      const shown = versioned(resource, object);
-      write(
-        type,
-        table
-          ? shape(call, resource, [shown], shown.metadata.resourceVersion ?? '')
-          : wantsPartial(call.request)
-            ? partial(shown)
-            : shown,
-      );
-    };
-    const onEvent = (event: StoreEvent): void => {
-      const now = event.type !== 'DELETED' && inScope(event.object);
-      const before = event.before !== undefined && inScope(event.before);
-      if (now) emit(before ? 'MODIFIED' : 'ADDED', event.object);
-      else if (before) emit('DELETED', event.object);
-    };
-    const from = searchParams.get('resourceVersion') ?? '';
-    const start = from === '' || from === '0' ? store.version : Number(from);
-    const stop = store.watch(resource, start, event => {
-      if (!call.response.headersSent) call.response.writeHead(200, { 'content-type': 'application/json' });
-      onEvent(event);
-    });
-    if (!call.response.headersSent) call.response.writeHead(200, { 'content-type': 'application/json' });
-    call.response.flushHeaders();
-    if (from === '' || from === '0' || searchParams.get('sendInitialEvents') === 'true') {
-      for (const object of store.list(resource, namespace).filter(inScope)) emit('ADDED', object);
-      if (searchParams.get('sendInitialEvents') === 'true')
-        write('BOOKMARK', this.#bookmark(resource, { 'k8s.io/initial-events-end': 'true' }));
-    }
-    this.#keepWatch(call, resource, write, stop);
-  }
-
-  #bookmark(resource: Resource, annotations: Readonly<Record<string, string>> = {}): object {
-    return {
-      kind: resource.kind,
-      apiVersion: apiVersionOf(resource),
-      metadata: { resourceVersion: String(this.#modules.store.version), annotations },
-    };
-  }
-
-  #keepWatch(
-    call: Call,
-    resource: Resource,
-    write: (type: string, object: object) => void,
-    stop: () => void,
-  ): undefined {
-    const bookmarks = call.url.searchParams.get('allowWatchBookmarks') === 'true' && !wantsTable(call.request);
-    const ticker = bookmarks ? setInterval(() => write('BOOKMARK', this.#bookmark(resource)), 30_000) : undefined;
-    const seconds = Number(call.url.searchParams.get('timeoutSeconds') ?? 0) || 1800;
-    const end = setTimeout(() => call.response.end(), seconds * 1000);
-    call.response.on('close', () => {
-      stop();
-      clearInterval(ticker);
-      clearTimeout(end);
-    });
-  }
-
   #put(call: Call, { resource, namespace, subresource }: Target, name: string): undefined {
     const object = this.#parsed(call, resource, namespace);
     if (object.metadata.name !== name)
       throw badRequest(`the name of the object (${object.metadata.name}) does not match the name on the URL (${name})`);
-    this.#answer(
-      call,
-      resource,
-      200,
-      this.#modules.resources.update(resource, object, subresource, this.#dryRun(call)),
-    );
+    answer(call, resource, 200, this.#modules.resources.update(resource, object, subresource, this.#dryRun(call)));
   }
 
   #patch(call: Call, { resource, namespace, subresource }: Target, name: string): undefined {
@@ -400,9 +223,9 @@ export class ApiServer {
         searchParams.get('force') === 'true',
         this.#dryRun(call),
       );
-      return this.#answer(call, resource, existed ? 200 : 201, applied);
+      return answer(call, resource, existed ? 200 : 201, applied);
     }
-    this.#answer(
+    answer(
       call,
       resource,
       200,
@@ -419,7 +242,7 @@ export class ApiServer {
   #delete(call: Call, { resource, namespace }: Target, name: string): undefined {
     const { store, resources } = this.#modules;
     const deleted = resources.delete(resource, store.require(resource, namespace, name), this.#deleteOptions(call));
-    if (store.get(resource, namespace, name) !== undefined) return this.#answer(call, resource, 200, deleted);
+    if (store.get(resource, namespace, name) !== undefined) return answer(call, resource, 200, deleted);
     send(
       call.response,
       200,
