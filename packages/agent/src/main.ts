@@ -276,6 +276,7 @@ class Agent {
         reflectors: () => source.health(),
         apiServer: api.server,
         verifier,
+        policyChanges: () => policyReporter.changes,
         health: () => prober.result(),
         probe: () => prober.probe(),
         nodeAddresses: () => internalAddresses(this.#local.row),

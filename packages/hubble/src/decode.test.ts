@@ -132,6 +132,10 @@ test('a policy verdict names the rule, and its packet is read behind it', () => 
   assert.match(early?.summary ?? '', /does not know the peer's identity yet/);
   const locked = decodeEvent(record(VerdictAction.VERDICT_DENY, VerdictMatch.MATCH_NONE), { bootTime: 0 });
   assert.match(locked?.summary ?? '', /ingress deny: no policy in force yet/);
+  const logged = Buffer.concat([header, encodePolicyVerdict({ ...about, log: 1, action: 0, match: 1 }), packet]);
+  const told = decodeEvent(logged, { bootTime: 0, ruleText, ruleLog: id => (id === 9 ? 'PCI' : undefined) });
+  assert.deepEqual([told?.verdict?.log, told?.verdict?.logText], [true, 'PCI']);
+  assert.match(told?.summary ?? '', /\(rule 9, for \w+, log 'PCI'\)/);
   for (let length = 0; length < record(1, 1).length; length += 1) {
     decodeEvent(record(1, 1).subarray(0, length), { bootTime: 0 });
   }

@@ -91,6 +91,8 @@ export interface DecodeOptions {
   readonly hex?: boolean;
   /** What a rule id stands for, in words; undefined when it is not known. */
   readonly ruleText?: (id: number) => string | undefined;
+  /** The text of its policy's `log`; undefined when there is none. */
+  readonly ruleLog?: (id: number) => string | undefined;
   /** Who has an address, for drops: programs that drop have not always looked. Undefined: nobody known. */
   readonly whoHas?: (address: string) => Holder | undefined;
 }
@@ -158,10 +160,11 @@ const matches: Readonly<Record<number, PolicyVerdictEvent['match']>> = {
 };
 
 /** struct policy_verdict stands between header and packet; undefined when the record ends before. */
-function readVerdict(record: Uint8Array, { ruleText }: DecodeOptions): PolicyVerdictEvent | undefined {
+function readVerdict(record: Uint8Array, { ruleText, ruleLog }: DecodeOptions): PolicyVerdictEvent | undefined {
   const bytes = record.subarray(eventHeaderCodec.size, eventHeaderCodec.size + policyVerdictCodec.size);
   if (bytes.length < policyVerdictCodec.size) return undefined;
   const verdict = decodePolicyVerdict(bytes);
+  const logText = verdict.log === 0 ? undefined : ruleLog?.(verdict.ruleId);
   return {
     action: actions[verdict.action] ?? 'deny',
     direction: verdict.direction === PolicyDirection.POLICY_INGRESS ? 'ingress' : 'egress',
@@ -172,15 +175,17 @@ function readVerdict(record: Uint8Array, { ruleText }: DecodeOptions): PolicyVer
     ruleId: verdict.ruleId,
     rule: ruleText?.(verdict.ruleId) ?? '',
     log: verdict.log !== 0,
+    ...(logText === undefined ? {} : { logText }),
   };
 }
 
-function verdictText({ action, direction, match, ruleId, rule }: PolicyVerdictEvent): string {
+function verdictText({ action, direction, match, ruleId, rule, logText }: PolicyVerdictEvent): string {
   // No entry was asked: the direction is free, or the endpoint is locked down.
   if (match === 'none')
     return `${direction} ${action}: ${action === 'allow' ? 'not isolated' : 'no policy in force yet'}`;
   if (match === 'unknown') return `${direction} ${action}: this node does not know the peer's identity yet`;
-  return `${direction} ${action} by ${rule === '' ? 'a rule that has gone' : rule} (rule ${ruleId}, for ${match})`;
+  const log = logText === undefined ? '' : `, log '${logText}'`;
+  return `${direction} ${action} by ${rule === '' ? 'a rule that has gone' : rule} (rule ${ruleId}, for ${match}${log})`;
 }
 
 function summaryOf(event: Omit<MonitorEvent, 'summary'>, header: EventHeader): string {

@@ -86,6 +86,8 @@ export interface PolicyVerdictEvent {
   readonly rule: string;
   /** The rule asks for a record of each flow. */
   readonly log: boolean;
+  /** What its policy's `log` has such a record say. */
+  readonly logText?: string;
 }
 
 /** GET /v1/ciliate/policy/verify: the kernel's policy maps against the compiler, now. */

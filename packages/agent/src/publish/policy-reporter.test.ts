@@ -37,6 +37,8 @@ test('a policy that is not in force is told once, and again when it is', () => {
   put(policy({}));
   assert.match(lines[1] ?? '', /info policy can be enforced again/);
 
+  assert.deepEqual(reporter.changes, { success: 2, fail: 2 });
+
   const group: PolicyGroupRow = {
     ...{ id: 7, identity: 300, host: false, ingress: true, egress: false, usesClasses: false, rules: 1, revision: 1 },
     content: PolicyContent.empty,

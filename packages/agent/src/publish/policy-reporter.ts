@@ -22,6 +22,7 @@ export class PolicyReporter implements Service {
   /** Group → why its map holds another policy than is asked. */
   readonly #unfit = new Map<string, string>();
   #unsubscribe: readonly (() => void)[] = [];
+  #changes = { success: 0, fail: 0 };
 
   constructor(modules: PolicyReporterModules) {
     this.#modules = modules;
@@ -49,9 +50,15 @@ export class PolicyReporter implements Service {
     return [`a policy is not in force, what was before it still is: ${first}${more}`];
   }
 
+  /** Policies that came, changed or went since the start; `fail`: those that cannot be enforced. */
+  get changes(): { readonly success: number; readonly fail: number } {
+    return this.#changes;
+  }
+
   #changed(): void {
     for (const { key, row, deleted } of this.#policies.flatMap(cursor => cursor.next())) {
       const why = deleted || row.refused.length === 0 ? undefined : row.refused.join('; ');
+      this.#changes[why === undefined ? 'success' : 'fail'] += 1;
       if (!this.#isNews(this.#refused, key, why)) continue;
       if (why === undefined) this.#modules.log.info('policy can be enforced again, or is gone', { policy: key });
       else this.#modules.log.warn('policy is not enforced', { policy: policyKey(row), why });

@@ -122,7 +122,7 @@ function families(context: AgentContext): readonly Family[] {
   ];
 }
 
-function policyFamilies({ tables, verifier }: AgentContext): readonly Family[] {
+function policyFamilies({ tables, verifier, policyChanges }: AgentContext): readonly Family[] {
   const verified = verifier.health();
   const enforced = tables.endpoints
     .all()
@@ -140,6 +140,11 @@ function policyFamilies({ tables, verifier }: AgentContext): readonly Family[] {
         labels: { enforcement: status },
         value: enforced.filter(one => one === status).length,
       })),
+    ),
+    counter(
+      'cilium_policy_change_total',
+      'Policies that came, changed or went; fail: those that cannot be enforced',
+      Object.entries(policyChanges()).map(([outcome, value]) => ({ labels: { outcome }, value })),
     ),
     gauge('ciliate_policy_refused', 'Policies that need what is not there, and are not enforced', [
       { value: policies.filter(policy => policy.refused.length > 0).length },

@@ -3,7 +3,7 @@ import { decodeEvent, eventTypeNumbers, type Holder } from '@ciliate/hubble';
 import { hostPrefix, tryParseAddress } from '@ciliate/model';
 import { type MonitorEvent, restPaths } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
-import { ruleText } from './policy-json.ts';
+import { ruleLog, ruleText } from './policy-json.ts';
 import { RestFailure, type Route } from './router.ts';
 
 const types: readonly MonitorEvent['type'][] = ['drop', 'trace', 'policy-verdict', 'debug', 'trace-sock', 'lost'];
@@ -19,6 +19,7 @@ export function monitorRoute(context: AgentContext): Route {
         bootTime: Date.now() - Number(process.hrtime.bigint() / 1_000_000n),
         hex: query.get('hex') === 'true',
         ruleText: (id: number) => ruleText(context.tables, id),
+        ruleLog: (id: number) => ruleLog(context.tables, id),
         whoHas: (text: string) => holderOf(context, text),
       };
       const fits = (event: MonitorEvent): boolean =>

@@ -135,6 +135,12 @@ export function ruleText({ policyRules }: Tables, id: number): string | undefine
   return rule === undefined ? undefined : ruleReferenceText(rule.reference);
 }
 
+/** What the policy of a rule has its records say. */
+export function ruleLog({ policyRules }: Tables, id: number): string | undefined {
+  const reference = policyRules.get(String(id))?.reference;
+  return reference?.kind === 'rule' ? reference.log : undefined;
+}
+
 /** `endpoint`: only the map that judges this one. */
 export function dumpPolicyMaps({ datapath, tables }: AgentContext, endpoint?: number): readonly PolicyMapDump[] {
   const users = new Map<number, { ids: Set<number>; identity: number; revision: number }>();

@@ -29,6 +29,7 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { WorkHealth } from '../keyed-queue.ts';
 import type { AgentOptions } from '../options/agent-options.ts';
 import type { PolicyVerifier } from '../policy/policy-verifier.ts';
+import type { PolicyReporter } from '../publish/policy-reporter.ts';
 
 /** The kernel side as REST sees it. */
 export interface DatapathView {
@@ -86,6 +87,7 @@ export interface AgentContext {
   readonly reflectors: () => readonly ReflectorHealth[];
   readonly apiServer: string;
   readonly verifier: PolicyVerifier;
+  readonly policyChanges: () => PolicyReporter['changes'];
   readonly health: () => ClusterHealth;
   readonly probe: () => Promise<ClusterHealth>;
   readonly nodeAddresses: () => readonly Address[];

@@ -78,7 +78,10 @@ function isPolicy(object: unknown): boolean {
 function sshSession(scene: PolicyScene): Parameters<typeof lockOuts>[2]['ssh'] {
   const [client = '', , , port = ''] = (process.env.SSH_CONNECTION ?? '').split(' ');
   const address = tryParseAddress(client);
-  return address === undefined ? undefined : { client: scene.outside(address), port: Number(port) };
+  if (address === undefined) return undefined;
+  // A pod's or another node's when it is one.
+  const [somebody = scene.outside(address)] = somebodyNamed(scene, address);
+  return { client: somebody, port: Number(port) };
 }
 
 /** Lines of `ciliate monitor -o json`: each distinct flow once. Throws CliError BAD_FLOWS. */

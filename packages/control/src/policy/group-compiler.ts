@@ -191,7 +191,8 @@ class DirectionRules {
     const ruleId = this.#context.ruleId(ruleReference(policy, rule, traffic, this.#name));
     const audit = traffic.deny && isAudited(policy.audit, this.#context.now);
     this.hasAudits ||= audit;
-    const flags = (traffic.deny ? POLICY_DENY : 0) | (traffic.log ? POLICY_LOG : 0) | (audit ? POLICY_AUDIT : 0);
+    const flags =
+      (traffic.deny ? POLICY_DENY : 0) | (traffic.log === undefined ? 0 : POLICY_LOG) | (audit ? POLICY_AUDIT : 0);
     // What L7 rules stand on is for a proxy to judge: without one it does not pass.
     const use = this.#use(ruleId, flags, this.#portsOf((traffic.ports ?? [anyPort]).filter(port => !port.l7)));
     for (const peer of traffic.peers ?? [anybody]) {

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { Parsed } from '../k8s/parsed.ts';
 import { ciliumClusterwideNetworkPolicyFromK8s, ciliumNetworkPolicyFromK8s } from './cilium-policy.ts';
 import type { PolicyRow } from './rows.ts';
+import { ruleReference } from './rule-reference.ts';
 
 const inNamespace = (spec: object): Parsed<PolicyRow> =>
   ciliumNetworkPolicyFromK8s({ metadata: { namespace: 'shop', name: 'p' }, spec });
@@ -37,6 +38,9 @@ const whole: readonly Case[] = [
     inNamespace({ ...everybody, enableDefaultDeny: true, ingress: [{}] }),
     'spec.enableDefaultDeny',
   ],
+  ['a log that is no object', inNamespace({ ...everybody, log: 'x', ingress: [{}] }), 'spec.log'],
+  ['a log whose value is no text', inNamespace({ ...everybody, log: { value: 5 }, ingress: [{}] }), 'spec.log.value'],
+  ['a label without key', inNamespace({ ...everybody, labels: [{ value: 'x' }], ingress: [{}] }), 'spec.labels[0].key'],
 ];
 const selectors: readonly Case[] = [
   [
@@ -124,6 +128,22 @@ const peers: readonly Case[] = [
     into({ fromCIDRSet: [{ cidr: '10.0.0.0/8', except: ['10.1.2.3'] }] }),
     'spec.ingress[0].fromCIDRSet[0].except[0]',
   ],
+  ['a reference to no service', out({ toServices: [{}] }), 'spec.egress[0].toServices[0]'],
+  [
+    'a service by name and by labels',
+    out({ toServices: [{ k8sService: { serviceName: 's' }, k8sServiceSelector: { selector: {} } }] }),
+    'spec.egress[0].toServices[0]',
+  ],
+  [
+    'a selector of services that is missing',
+    out({ toServices: [{ k8sServiceSelector: { namespace: 'shop' } }] }),
+    'spec.egress[0].toServices[0].k8sServiceSelector.selector',
+  ],
+  [
+    'a group of blocks by a label with a source',
+    into({ fromCIDRSet: [{ cidrGroupSelector: { matchLabels: { 'k8s:trust': 'high' } } }] }),
+    'spec.ingress[0].fromCIDRSet[0].cidrGroupSelector.matchLabels.k8s:trust',
+  ],
   ['a set of nothing', into({ fromCIDRSet: [{ except: ['10.0.0.0/8'] }] }), 'spec.ingress[0].fromCIDRSet[0]'],
   [
     'a set of two things',
@@ -157,6 +177,12 @@ const ports: readonly Case[] = [
   ['a number too high', into(toPorts([tcp('65536')])), 'spec.ingress[0].toPorts[0].ports[0].port'],
   ['a name of 16 characters', into(toPorts([tcp('abcdefghijklmnop')])), 'spec.ingress[0].toPorts[0].ports[0].port'],
   ['a name with two dashes', into(toPorts([tcp('a--b')])), 'spec.ingress[0].toPorts[0].ports[0].port'],
+  ['a number that some read as octal', into(toPorts([tcp('0070')])), 'spec.ingress[0].toPorts[0].ports[0].port'],
+  [
+    'a port of a protocol without ports',
+    into(toPorts([{ port: '8', protocol: 'VRRP' }])),
+    'spec.ingress[0].toPorts[0].ports[0].port',
+  ],
   ['a negative end', into(toPorts([tcp('80', { endPort: -1 })])), 'spec.ingress[0].toPorts[0].ports[0].endPort'],
   [
     'a protocol that is none',
@@ -239,6 +265,22 @@ const l7: readonly Case[] = [
     into(toPorts([tcp('80')], { rules: { l7: [{ a: 'b' }] } })),
     'spec.ingress[0].toPorts[0].rules.l7proto',
   ],
+  ...(
+    [
+      ['apiKey', { role: 'produce', apiKey: 'fetch' }],
+      ['role', { role: 'admin' }],
+      ['apiKey', { apiKey: 'toString' }],
+      ['apiVersion', { apiVersion: 'one' }],
+      ['topic', { topic: 'a b' }],
+      ['acks', { acks: 'all' }],
+    ] as const
+  ).map(
+    ([field, rule]): Case => [
+      `Kafka of a ${field} that does not fit`,
+      into(toPorts([tcp('9092')], { rules: { kafka: [rule] } })),
+      `spec.ingress[0].toPorts[0].rules.kafka[0].${field}`,
+    ],
+  ),
   [
     'DNS on ingress',
     into(toPorts([{ port: '53', protocol: 'UDP' }], { rules: { dns: [{ matchName: 'a' }] } })),
@@ -332,7 +374,14 @@ const taken: readonly (readonly [name: string, parsed: Parsed<PolicyRow>])[] = [
   [
     'port 0, names, ranges',
     into(
-      toPorts([tcp('0'), tcp('HTTP-alt'), tcp('80', { endPort: 90 }), { port: '53' }, { port: '1', protocol: 'udp' }]),
+      toPorts([
+        tcp('0'),
+        tcp('HTTP-alt'),
+        tcp('80', { endPort: 90 }),
+        { port: '53' },
+        { port: '0', protocol: 'vrrp' },
+        { port: '1', protocol: 'udp' },
+      ]),
     ),
   ],
   ['ports of no port', into({ toPorts: [{}] })],
@@ -364,6 +413,10 @@ const notYet: readonly (readonly [name: string, parsed: Parsed<PolicyRow>])[] = 
   ],
   ['names', out({ toFQDNs: [{ matchPattern: '*.cilium.io' }, { matchName: 'a.b' }] })],
   ['authentication', into({ authentication: { mode: 'required' } })],
+  [
+    'Kafka',
+    into(toPorts([tcp('9092')], { rules: { kafka: [{ apiKey: 'Produce', topic: 'a.b' }, { role: 'consume' }] } })),
+  ],
   ['server names', out(toPorts([tcp('443')], { serverNames: ['a.b'] }))],
   ['TLS', out(toPorts([tcp('443')], { terminatingTLS: {}, originatingTLS: {}, rules: http }))],
   ['a listener', out(toPorts([tcp('80')], { listener: { name: 'l' } }))],
@@ -397,6 +450,29 @@ for (const [name, parsed, field] of noted) {
     );
   });
 }
+
+test('description, labels and the text of its log are kept', () => {
+  const parsed = inNamespace({
+    ...everybody,
+    description: 'who may pay',
+    labels: [{ key: 'team', value: 'payments', source: 'k8s' }, { key: 'reviewed' }],
+    log: { value: 'PCI' },
+    ingress: [{ fromEndpoints: [{}] }],
+    ingressDeny: [{ fromEntities: ['world'] }],
+  });
+  assert.ok('row' in parsed, JSON.stringify(parsed));
+  const [rule] = parsed.row.rules;
+  assert.deepEqual([rule?.description, rule?.labels], ['who may pay', ['k8s:team=payments', 'reviewed']]);
+  assert.deepEqual(
+    rule?.ingress.map(traffic => ruleReference(parsed.row, rule, traffic, 'ingress')).map(of => 'log' in of && of.log),
+    ['PCI', 'PCI'],
+  );
+  const logOf = (log: unknown) => {
+    const other = inNamespace({ ...everybody, log, ingress: [{}] });
+    return 'row' in other ? other.row.rules[0]?.ingress[0]?.log : 'refused';
+  };
+  assert.deepEqual([logOf({}), logOf(null)], ['', undefined]);
+});
 
 test('a policy in a namespace is about pods of that one, whatever it says', () => {
   const parsed = inNamespace({

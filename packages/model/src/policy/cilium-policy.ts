@@ -75,7 +75,7 @@ function readRule(spec: Reader, scope: PolicyScope, index: number): PolicyRule {
   const inner: Scope = {
     ...scope,
     host,
-    log: !spec.at('log').absent,
+    log: readLog(spec.at('log')),
     ofInit: isClusterwide && !host && selectsInit(pods),
   };
   const read = (field: string) =>
@@ -101,7 +101,21 @@ function readRule(spec: Reader, scope: PolicyScope, index: number): PolicyRule {
     ingress,
     egress,
     description: spec.at('description').text(''),
+    labels: spec.at('labels').list().map(readLabel),
   };
+}
+
+/** An object without value asks for records too. */
+function readLog(log: Reader): string | undefined {
+  checkFields(log, ['value']);
+  return log.absent ? undefined : log.at('value').text('');
+}
+
+/** Written as the field's tools show it. */
+function readLabel(label: Reader): string {
+  checkFields(label, ['key', 'value', 'source']);
+  const [source, value] = [label.at('source').text(''), label.at('value').text('')];
+  return `${source === '' ? '' : `${source}:`}${label.at('key').text()}${value === '' ? '' : `=${value}`}`;
 }
 
 /** A rule isolates a direction that it says something about, unless enableDefaultDeny says otherwise. */

@@ -85,6 +85,7 @@ function checkRules(rules: Reader, kind: string): void {
   for (const rule of rules.at(kind).list()) {
     if (kind === 'http') checkHttp(rule);
     if (kind === 'dns') checkDnsName(rule);
+    if (kind === 'kafka') checkKafka(rule);
   }
 }
 
@@ -93,6 +94,31 @@ function checkHttp(rule: Reader): void {
   for (const name of ['path', 'method', 'host']) {
     const expression = rule.at(name).text('');
     if (!isRe2(expression)) throw rule.at(name).bad(`'${expression}' is not a regular expression`, 'correct it (RE2)');
+  }
+}
+
+/** Requests of Kafka's protocol, in the order of their numbers (kafka.apache.org/protocol). */
+const kafkaRequests = (
+  'produce fetch offsets metadata leaderandisr stopreplica updatemetadata controlledshutdown offsetcommit offsetfetch ' +
+  'findcoordinator joingroup heartbeat leavegroup syncgroup describegroups listgroups saslhandshake apiversions ' +
+  'createtopics deletetopics deleterecords initproducerid offsetforleaderepoch addpartitionstotxn addoffsetstotxn ' +
+  'endtxn writetxnmarkers txnoffsetcommit describeacls createacls deleteacls describeconfigs alterconfigs'
+).split(' ');
+
+function checkKafka(rule: Reader): void {
+  checkFields(rule, ['role', 'apiKey', 'apiVersion', 'clientID', 'topic']);
+  const text = (name: string): string => rule.at(name).text('');
+  const [role, request, version, topic] = [text('role'), text('apiKey'), text('apiVersion'), text('topic')];
+  if (role !== '' && request !== '') throw rule.at('apiKey').bad('stands beside role', 'keep one of the two');
+  if (role !== '' && !/^(produce|consume)$/i.test(role)) {
+    throw rule.at('role').bad(`'${role}' is no role`, 'use produce or consume');
+  }
+  if (request !== '' && !kafkaRequests.includes(request.toLowerCase())) {
+    throw rule.at('apiKey').bad(`'${request}' is no request of Kafka`, 'use one such as produce or fetch');
+  }
+  if (!/^\d{0,5}$/.test(version)) throw rule.at('apiVersion').bad(`'${version}' is no version`, 'use a number');
+  if (!/^[-a-zA-Z0-9._]{0,255}$/.test(topic)) {
+    throw rule.at('topic').bad('is no name of a topic', 'use up to 255 letters, digits, dots, - and _');
   }
 }
 

@@ -53,6 +53,7 @@ export function networkPolicyFromK8s(object: unknown): Parsed<PolicyRow> {
           ingress: rules('ingress'),
           egress: rules('egress'),
           description: '',
+          labels: [],
         },
       ],
       refused: [],
@@ -69,7 +70,7 @@ function readRule(rule: Reader, direction: PolicyDirectionName, namespace: strin
   return {
     path: rule.path,
     deny: false,
-    log: false,
+    log: undefined,
     peers: peers.length === 0 ? undefined : peers.flatMap(peer => readPeer(peer, namespace)),
     ports: ports.length === 0 ? undefined : ports.map(readNetworkPolicyPort),
   };

@@ -63,6 +63,8 @@ const portName = /^(?=.{1,15}$)(?=.*[a-zA-Z])[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$/;
 function readPort(port: Reader, text: string): number | string {
   if (/^\d+$/.test(text)) {
     const number = Number(text);
+    // Some read it as octal.
+    if (number > 0 && text.startsWith('0')) throw port.bad(`${text} begins with 0`, `write ${number}`);
     if (number > 65_535) throw port.bad(`${text} is not a port`, 'use a number from 0 to 65535, or a name');
     return number;
   }
@@ -95,6 +97,8 @@ function checkEndPort(port: Reader, first: number | string, endPort: number): vo
   if (endPort < first) throw port.at('endPort').bad(`${endPort} is below port ${first}`, 'make it at least the port');
 }
 
+/** VRRP and IGMP. */
+const portless: readonly number[] = [112, 2];
 const ciliumProtocols: Readonly<Record<string, number>> = {
   ...{ TCP: 6, UDP: 17, SCTP: 132 },
   ...{ ICMP: 1, ICMPV6: 58, VRRP: 112, IGMP: 2 },
@@ -118,6 +122,9 @@ export function readCiliumPort(port: Reader, l7: boolean, problems: ParseProblem
   const found = own(ciliumProtocols, protocol);
   if (found === undefined) {
     throw port.at('protocol').bad(`'${protocol}' is not known`, 'use one of ANY, TCP, UDP, SCTP');
+  }
+  if (portless.includes(found) && number !== 0) {
+    throw port.at('port').bad(`is ${number}, and ${protocol} has no ports`, 'set it to 0');
   }
   return [{ ...rest, protocol: found }];
 }

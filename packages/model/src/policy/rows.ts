@@ -35,6 +35,8 @@ export interface PolicyRule {
   readonly ingress: readonly TrafficRule[];
   readonly egress: readonly TrafficRule[];
   readonly description: string;
+  /** 'source:key=value' of its `labels`: what its writer calls it by; nobody is selected by them. */
+  readonly labels: readonly string[];
 }
 
 /** One element of ingress, egress, ingressDeny or egressDeny. Peers and ports are ANDed. */
@@ -42,7 +44,8 @@ export interface TrafficRule {
   /** Where in the object: 'spec.ingress[0]'. */
   readonly path: string;
   readonly deny: boolean;
-  readonly log: boolean;
+  /** Each flow that it decides is told, with this text; undefined: not asked for. */
+  readonly log: string | undefined;
   /** Any of these; undefined: everybody. Empty: nobody. */
   readonly peers: readonly Peer[] | undefined;
   /** Any of these; undefined: every protocol and port. Empty: none. */

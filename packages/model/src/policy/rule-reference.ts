@@ -11,6 +11,8 @@ export type RuleReference =
       /** 'spec.ingress[0]' */
       readonly path: string;
       readonly deny: boolean;
+      /** Text of the policy's `log`. */
+      readonly log?: string;
     }
   /** No rule lets it through, and these policies isolate the endpoint. None: enforcement mode, or an endpoint without identity. */
   | {
@@ -45,6 +47,7 @@ export function ruleReference(
     rule: rule.index,
     path: traffic.path,
     deny: traffic.deny,
+    ...(traffic.log === undefined || traffic.log === '' ? {} : { log: traffic.log }),
   };
 }
 
@@ -53,7 +56,7 @@ export function ruleReferenceKey(reference: RuleReference): string {
   const name = ({ kind, namespace, name }: PolicyReference) => `${kind}/${namespace}/${name}`;
   switch (reference.kind) {
     case 'rule':
-      return `${name(reference.policy)}#${reference.path}`;
+      return `${name(reference.policy)}#${reference.path}${reference.log === undefined ? '' : ` ${reference.log}`}`;
     case 'default-deny':
       return `deny ${reference.direction} ${reference.policies.map(name).sort().join(' ')}`;
     case 'default-allow':

@@ -15,7 +15,7 @@ export interface Scope {
   /** '' = clusterwide. */
   readonly namespace: string;
   readonly host: boolean;
-  readonly log: boolean;
+  readonly log: string | undefined;
   /** A clusterwide rule about pods that have no labels yet: its selectors are not about pods alone. */
   readonly ofInit: boolean;
   readonly problems: ParseProblem[];
@@ -115,19 +115,42 @@ function readCidrSet(item: Reader): readonly Peer[] {
   }
   if (!cidr.absent) return readExcept(item).map(block => ({ kind: 'cidr', ...block, pods: false }));
   const except = item.at('except').list().map(readBlock);
-  const group = ref.absent ? { terms: readSelector(selector) } : { name: ref.text() };
+  const group = ref.absent ? { terms: readGroupSelector(selector) } : { name: ref.text() };
   return [{ kind: 'cidr-group', group, except }];
+}
+
+/** Labels of CiliumCIDRGroup objects have no source. */
+function readGroupSelector(selector: Reader): LabelTerms {
+  const labels = selector.at('matchLabels');
+  const keys = [
+    ...labels.keys().map(name => [labels.at(name), name] as const),
+    ...selector
+      .at('matchExpressions')
+      .list()
+      .map(item => [item.at('key'), item.at('key').text()] as const),
+  ];
+  for (const [at, key] of keys) {
+    if (key.includes(':')) throw at.bad(`'${key}' names a source`, 'write the label as the CiliumCIDRGroup has it');
+  }
+  return readSelector(selector);
 }
 
 /** Without a namespace services of every one are meant, as in Cilium. */
 function readService(item: Reader): Peer {
   checkFields(item, ['k8sService', 'k8sServiceSelector']);
   const [service, selector] = [item.at('k8sService'), item.at('k8sServiceSelector')];
+  if (service.absent === selector.absent) {
+    throw item.bad('does not have exactly one of k8sService, k8sServiceSelector', 'keep one of them');
+  }
+  checkFields(service, ['serviceName', 'namespace']);
+  checkFields(selector, ['selector', 'namespace']);
   const namespace = (service.absent ? selector : service).at('namespace').text('');
   if (!service.absent) {
     return { kind: 'service', service: { namespace, name: service.at('serviceName').text(), terms: undefined } };
   }
-  return { kind: 'service', service: { namespace, name: '', terms: readSelector(selector.at('selector')) } };
+  const labels = selector.at('selector');
+  if (labels.absent) throw labels.bad('is missing', 'select services by label, with {} all of them');
+  return { kind: 'service', service: { namespace, name: '', terms: readSelector(labels) } };
 }
 
 function readFqdn(item: Reader, scope: Scope): Peer {
