@@ -34,9 +34,13 @@ export class Kubernetes {
   readonly #nodes = new Map<string, NodeRow>();
   readonly #ciliumNodes = new Map<string, CiliumNodeRow>();
 
-  constructor(tables: Tables, localNode = 'node-1') {
+  readonly #others: 'others-ignored' | 'others-refused';
+
+  /** `others`: objects of kinds that no source asks for. */
+  constructor(tables: Tables, localNode = 'node-1', others: 'others-ignored' | 'others-refused' = 'others-refused') {
     this.#tables = tables;
     this.#localNode = localNode;
+    this.#others = others;
   }
 
   apply(text: string, verb: Verb, txn: WriteTxn): void {
@@ -71,6 +75,7 @@ export class Kubernetes {
       case 'CiliumNode':
         return this.#half(this.#ciliumNodes, ciliumNodeFromK8s(object));
       default:
+        if (this.#others === 'others-ignored') return undefined;
         throw new Error(`no parser for kind ${object.kind}`);
     }
   }

@@ -1,15 +1,20 @@
 /** db/cmp: our rows against a table of the data, whose header says which columns. Rows and lists are sets. */
 import assert from 'node:assert/strict';
 import type { Cells } from '../../script/text-table.ts';
+import { goRegExp } from './go-text.ts';
 
-/** `cellsOf` gives the rows for the columns asked for: a table may have another shape with others. */
+/** `cellsOf` gives the rows for the columns asked for: a table may have another shape with others. `grep`: only rows of ours that it matches. */
 export function compareTables(
   table: string,
   cellsOf: (columns: readonly string[]) => readonly Cells[],
   text: string,
+  grep = '',
 ): void {
   const wanted = parseTable(text);
-  const shown = cellsOf(wanted.columns).map(row => wanted.columns.map(column => normal(column, cellOf(row, column))));
+  const isMeant = (cells: readonly string[]) => goRegExp(grep, '').test(cells.join('  '));
+  const shown = cellsOf(wanted.columns)
+    .filter(row => isMeant(wanted.columns.map(column => cellOf(row, column))))
+    .map(row => wanted.columns.map(column => normal(column, cellOf(row, column))));
   const asked = wanted.rows.map(row => row.map((cell, i) => normal(wanted.columns[i] ?? '', cell)));
   const lines = (list: readonly (readonly string[])[]) => list.map(row => row.join(' | ')).sort();
   assert.deepEqual(abbreviated(lines(shown), lines(asked)), lines(asked), table);

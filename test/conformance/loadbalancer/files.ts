@@ -1,5 +1,6 @@
 /** The files of a script, and the commands that work on files alone. */
 import assert from 'node:assert/strict';
+import { goRegExp, goReplacement, goUnquote, literal } from './go-text.ts';
 import { isDump, meaning } from './map-dump.ts';
 import { assertContains, structures } from './structures.ts';
 
@@ -23,13 +24,15 @@ export class ScriptFiles {
 
   read(name: string): string {
     if (name === 'stdout') return this.stdout;
-    const text = this.#files.get(name);
+    // Commands of ours say what they have to say by failing.
+    if (name === 'stderr') return '';
+    const text = this.#files.get(inFolder(name));
     assert.ok(text !== undefined, `no file ${name}`);
     return text;
   }
 
   write(name: string, text: string): void {
-    this.#files.set(name, text);
+    this.#files.set(inFolder(name), text);
   }
 
   /** To the file that `-o` names, else what `stdout` asks about. */
@@ -49,27 +52,37 @@ export class ScriptFiles {
     return true;
   }
 
-  setEnv(assignments: readonly string[]): void {
-    for (const text of assignments) {
+  /** NAME=VALUE sets, NAME alone prints. */
+  setEnv(words: readonly string[]): void {
+    const asked: string[] = [];
+    for (const text of words) {
       const at = text.indexOf('=');
-      this.#env.set(text.slice(0, at), text.slice(at + 1));
+      if (at < 0) asked.push(`${text}=${this.#env.get(text) ?? ''}\n`);
+      else this.#env.set(text.slice(0, at), text.slice(at + 1));
     }
+    if (asked.length > 0) this.stdout = asked.join('');
   }
 
   remove(name: string): void {
-    this.#files.delete(name);
+    this.#files.delete(inFolder(name));
   }
 
   has(name: string): boolean {
-    return this.#files.has(name);
+    return this.#files.has(inFolder(name));
   }
 }
+
+/** Files are in one folder, $WORK, which is '.'. */
+const inFolder = (name: string): string => name.replace(/^(\.\/)+/, '');
 
 type FileCommand = (files: ScriptFiles, args: readonly string[]) => void;
 
 const fileCommands: Readonly<Record<string, FileCommand>> = {
+  // One folder is enough, whose files everybody may read and write.
+  ...{ cd: () => undefined, chmod: () => undefined, mkdir: () => undefined, help: () => undefined },
   cat: (files, args) => files.print(args.map(name => files.read(name)).join(''), undefined),
   cmp: (files, [a = '', b = '']) => compare(files.read(a), files.read(b)),
+  cmpenv: (files, [a = '', b = '']) => compare(files.expand(files.read(a)), files.expand(files.read(b))),
   cp: (files, args) => copy(files, args),
   echo: (files, args) => files.print(`${args.join(' ')}\n`, undefined),
   empty: (files, args) => {
@@ -89,18 +102,20 @@ const fileCommands: Readonly<Record<string, FileCommand>> = {
     for (const name of args) files.remove(name);
   },
   sed: (files, [pattern = '', by = '', name = '']) => {
-    files.write(name, files.read(name).replaceAll(new RegExp(pattern, 'gm'), by));
+    files.write(name, files.read(name).replaceAll(goRegExp(pattern, 'gm'), goReplacement(by)));
   },
+  stderr: (files, args) => grep(() => files.read('stderr'), args),
   stdout: (files, args) => grep(() => files.stdout, args),
+  symlink: (files, [link = '', , target = '']) => files.write(link, files.read(target)),
 };
 
-/** `-count=N`: as often, and not only somewhere. */
+/** `-count=N`: as often, and not only somewhere. Without a file, or with '-', what was printed last. */
 function grep(read: (name: string) => string, args: readonly string[]): void {
   const count = args.find(arg => arg.startsWith('-count='))?.slice('-count='.length);
-  const [pattern = '', name = ''] = args.filter(arg => !arg.startsWith('-count='));
-  const text = read(name);
-  assert.match(text, new RegExp(pattern, 'm'));
-  if (count !== undefined) assert.equal([...text.matchAll(new RegExp(pattern, 'gm'))].length, Number(count), pattern);
+  const [pattern = '', name = '-'] = args.filter(arg => !arg.startsWith('-count='));
+  const text = read(name === '-' ? 'stdout' : name);
+  assert.match(text, goRegExp(pattern, 'm'));
+  if (count !== undefined) assert.equal([...text.matchAll(goRegExp(pattern, 'gm'))].length, Number(count), pattern);
 }
 
 /** The last one is where to. */
@@ -108,16 +123,20 @@ function copy(files: ScriptFiles, args: readonly string[]): void {
   for (const name of args.slice(0, -1)) files.write(args.at(-1) ?? '', files.read(name));
 }
 
-/** Pairs of old and new, then the file. */
+/** Pairs of old and new, then the file: all in one pass, of two that fit at one place the first. */
 function replace(files: ScriptFiles, args: readonly string[]): void {
   const name = args.at(-1) ?? '';
-  let text = files.read(name);
-  for (let i = 0; i + 2 < args.length; i += 2)
-    text = text.replaceAll(unquote(args[i] ?? ''), unquote(args[i + 1] ?? ''));
-  files.write(name, text);
+  const pairs = new Map<string, string>();
+  for (let i = 0; i + 2 < args.length; i += 2) {
+    const [old, by] = [goUnquote(args[i] ?? ''), goUnquote(args[i + 1] ?? '')];
+    if (!pairs.has(old)) pairs.set(old, by);
+  }
+  const any = new RegExp([...pairs.keys()].map(literal).join('|'), 'g');
+  files.write(
+    name,
+    files.read(name).replaceAll(any, found => pairs.get(found) ?? ''),
+  );
 }
-
-const unquote = (text: string): string => text.replaceAll('\\"', '"');
 
 /** Columns may be wider in one than in the other. */
 function compare(a: string, b: string): void {

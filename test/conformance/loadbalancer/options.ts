@@ -6,6 +6,8 @@ export interface Arguments {
   readonly output: string | undefined;
   readonly index: string | undefined;
   readonly format: string | undefined;
+  /** Rows that it does not match are not looked at. */
+  readonly grep: string | undefined;
 }
 
 const long: Readonly<Record<string, string>> = { c: 'columns', o: 'out', i: 'index', f: 'format', d: 'delimiter' };
@@ -28,5 +30,6 @@ export function parseArguments(args: readonly string[]): Arguments {
     output: options.get('out'),
     index: options.get('index'),
     format: options.get('format'),
+    grep: options.get('grep'),
   };
 }

@@ -2,7 +2,7 @@
 import { addressBytes, parsePrefix, prefixContains, tryParseAddress } from '@ciliate/model';
 import type { Cells } from '../../script/text-table.ts';
 
-type Match = 'equal' | 'prefix' | 'from';
+export type Match = 'equal' | 'prefix' | 'from';
 /** Text of the row that an index is about, by the index's name; several when the row is about several. */
 const indexes: Readonly<Record<string, (row: Cells) => readonly string[]>> = {
   name: row => [row.Name ?? ''],

@@ -4,7 +4,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceHealthServers } from '@ciliate/agent';
 import { parsePrefix, prefixContains } from '@ciliate/model';
 import { FileSource } from '@ciliate/sources';
-import { parseAllDocuments } from 'yaml';
 import { Kubernetes } from '../../script/kubernetes.ts';
 import type { ScriptMaps } from '../../script/map-text.ts';
 import { type Cells, formatTable } from '../../script/text-table.ts';
@@ -16,8 +15,9 @@ import { type ScriptFlags, scriptFlags } from './flags.ts';
 import { copyMaps, leftovers, type MapCopy, putCopy } from './map-copy.ts';
 import { dumpMaps } from './map-dump.ts';
 import { ScriptNode } from './node.ts';
+import { ScriptObjects } from './objects.ts';
 import { type Arguments, parseArguments } from './options.ts';
-import { queryRows } from './queries.ts';
+import { type Match, queryRows } from './queries.ts';
 import { deleteSkipPod, dumpSkips, insertSkipPod, skipPodCells, skipPodText } from './skip-pods.ts';
 import { tableText } from './structures.ts';
 import { frontendCells, nodeName, redirectCells, serviceCells } from './tables.ts';
@@ -52,8 +52,7 @@ class Run {
   readonly #options: WorldOptions;
   readonly #maps: ScriptMaps;
   readonly #node = new ScriptNode();
-  /** What the API server has. */
-  readonly #objects = new Map<string, string>();
+  readonly #objects = new ScriptObjects();
   #world: World;
   #kubernetes: Kubernetes;
   #health: ServiceHealthServers;
@@ -73,7 +72,7 @@ class Run {
     this.#options = { faults: 0, seed: 1, config: this.#flags.config };
     this.#maps = makeMaps(this.#options);
     this.#world = new World(this.#maps, this.#options);
-    this.#kubernetes = new Kubernetes(this.#world.tables, nodeName);
+    this.#kubernetes = new Kubernetes(this.#world.tables, nodeName, 'others-ignored');
     this.#health = this.#healthServers();
     this.#stateFile = this.#fileSource();
     this.#writeNode();
@@ -118,7 +117,8 @@ class Run {
 
   async #command(name: string, args: readonly string[]): Promise<void> {
     if (this.#files.command(name, args)) return;
-    const { rest, ...options } = parseArguments(args);
+    const options = parseArguments(args);
+    const { rest } = options;
     const [first = ''] = args;
     switch (name) {
       case 'hive':
@@ -139,13 +139,19 @@ class Run {
       case 'k8s/delete':
         return this.#kubernetesFiles(args, 'delete');
       case 'k8s/resync':
-        return this.#resync(first);
+        return this.#resync(args);
+      case 'k8s/get':
+      case 'k8s/list':
+      case 'k8s/resources':
+        return this.#files.print(this.#objects.text(name.slice(4), rest), options.output);
+      case 'k8s/summary':
+        return this.#files.print(this.#objects.text('summary', rest), first === '' ? undefined : first);
       case 'db/insert':
         return this.#changeAddresses('insert', args);
       case 'db/delete':
         return this.#changeAddresses('remove', args);
       case 'db/cmp':
-        return this.#compareTable(args);
+        return this.#compareTable(rest, options.grep);
       case 'db/empty':
         for (const table of args) assert.deepEqual(this.#cells(table), [], table);
         return;
@@ -157,16 +163,16 @@ class Run {
       case 'db/prefix':
       case 'db/lowerbound': {
         const match = ({ list: 'equal', prefix: 'prefix', lowerbound: 'from' } as const)[name.slice(3)];
-        const [table = '', key = ''] = rest;
-        return this.#show(queryRows(this.#cells(table), options.index ?? 'name', match ?? 'equal', key), options);
+        return this.#show(this.#query(rest, options, match ?? 'equal'), options);
       }
       case 'db/get':
-        assert.equal(first, 'desired-skiplbmap', `no rows of ${first} as text`);
-        return this.#files.print(skipPodText(rest[1] ?? '', this.#world.tables), options.output);
+        if (rest[0] === 'desired-skiplbmap')
+          return this.#files.print(skipPodText(rest[1] ?? '', this.#world.tables), options.output);
+        return this.#show(this.#query(rest, options, 'equal').slice(0, 1), options);
       case 'skiplbmap':
-        return this.#files.write(first, dumpSkips(this.#maps));
+        return this.#files.print(dumpSkips(this.#maps), first === '' ? undefined : first);
       case 'lb/maps-dump':
-        return this.#files.write(first, dumpMaps(this.#maps));
+        return this.#files.print(dumpMaps(this.#maps), first === '' ? undefined : first);
       case 'lb/maps-empty':
         return assert.equal(dumpMaps(this.#maps), '');
       case 'lb/maps-snapshot':
@@ -183,6 +189,7 @@ class Run {
       // About the other program's tables, or about waiting for what is settled before every command here.
       case 'db':
       case 'db/initialized':
+      case 'db/watch':
       case 'k8s/wait-watchers':
       case 'test/init-wait':
       case 'wait':
@@ -232,30 +239,28 @@ class Run {
   /** Another agent over the maps of the one before it, with what the API server had. */
   #recreate(): void {
     this.#world = new World(this.#maps, this.#options);
-    this.#kubernetes = new Kubernetes(this.#world.tables, nodeName);
+    this.#kubernetes = new Kubernetes(this.#world.tables, nodeName, 'others-ignored');
     this.#health = this.#healthServers();
     this.#stateFile = this.#fileSource();
     this.#writeNode();
     const { database } = this.#world;
     database.write(txn => {
-      for (const text of this.#objects.values()) this.#kubernetes.apply(text, 'put', txn);
+      for (const text of this.#objects.texts()) this.#kubernetes.apply(text, 'put', txn);
     });
     this.#refuseRedirects();
     this.#putProxies();
   }
 
-  #kubernetesFiles(files: readonly string[], verb: 'put' | 'delete'): void {
+  /** Options are about checks that only the other program's API server makes. */
+  #kubernetesFiles(words: readonly string[], verb: 'put' | 'delete'): void {
     this.#isExposureOpen = false;
     const { database } = this.#world;
-    for (const file of files) {
+    for (const file of words.filter(word => !word.startsWith('-'))) {
       const text = this.#asProbed(this.#files.read(file));
       database.write(txn => {
         this.#kubernetes.apply(text, verb, txn);
       });
-      for (const [name, one] of objectsOf(text)) {
-        if (verb === 'put') this.#objects.set(name, one);
-        else this.#objects.delete(name);
-      }
+      this.#objects[verb](text);
       this.#refuseRedirects();
       this.#putProxies();
     }
@@ -299,13 +304,17 @@ class Run {
     });
   }
 
-  /** The resource is listed anew, and the list is empty. */
-  #resync(resource: string): void {
-    const { database, tables } = this.#world;
-    const table = resource.includes('endpointslice') ? tables.endpointSlices : tables.services;
-    database.write(txn => {
-      for (const row of table.all()) table.delete(txn, `${row.namespace}/${row.name}`);
+  /** The resource is listed anew, and the list has what the files have. */
+  #resync([resource = '', ...files]: readonly string[]): void {
+    const gone = this.#objects.takeAll(resource);
+    const come = files.map(file => this.#asProbed(this.#files.read(file)));
+    this.#world.database.write(txn => {
+      for (const text of gone) this.#kubernetes.apply(text, 'delete', txn);
+      for (const text of come) this.#kubernetes.apply(text, 'put', txn);
     });
+    for (const text of come) this.#objects.put(text);
+    this.#refuseRedirects();
+    this.#putProxies();
   }
 
   #changeAddresses(verb: 'insert' | 'remove', [table = '', ...files]: readonly string[]): void {
@@ -373,12 +382,15 @@ class Run {
     ];
   }
 
-  async #compareTable(args: readonly string[]): Promise<void> {
-    const [table = '', file = ''] = args.filter(arg => !arg.startsWith('--'));
+  async #compareTable([table = '', file = '']: readonly string[], grep: string | undefined): Promise<void> {
     if (table === 'health') await delay(50);
     // Others look at the node's labels when a service changes, and we at once: between the two there is nothing to compare.
     if (this.#isExposureOpen && (table === 'services' || table === 'frontends')) return;
-    compareTables(table, columns => this.#cells(table, columns), this.#files.read(file));
+    compareTables(table, columns => this.#cells(table, columns), this.#files.read(file), grep);
+  }
+
+  #query([table = '', key = '']: readonly string[], { index }: Arguments, match: Match): readonly Cells[] {
+    return queryRows(this.#cells(table), index ?? 'name', match, key);
   }
 
   #show(cells: readonly Cells[], { columns, output }: Pick<Arguments, 'columns' | 'output'>): void {
@@ -409,12 +421,4 @@ class Run {
     const lines = [...headers.map(([name, value]) => `${name}=${value}`), 'Date=<omitted>'].sort();
     this.#files.write(file, `${response.status} ${response.statusText}\n${lines.join('\n')}\n---\n${body}`);
   }
-}
-
-/** Each document, by kind and name. */
-function objectsOf(text: string): readonly (readonly [name: string, text: string])[] {
-  return parseAllDocuments(text).map(document => {
-    const { kind, metadata } = document.toJS() as { kind: string; metadata: { namespace?: string; name: string } };
-    return [`${kind} ${metadata.namespace ?? ''}/${metadata.name}`, document.toString()];
-  });
 }

@@ -38,6 +38,7 @@ function serviceFlags(row: ServiceRow): string {
     row.forwardingMode === '' ? '' : `ForwardingMode=${row.forwardingMode}`,
     row.healthCheckNodePort > 0 ? `HealthCheckNodePort=${row.healthCheckNodePort}` : '',
     row.loadBalancerClass === '' ? '' : `LoadBalancerClass=${row.loadBalancerClass}`,
+    row.proxyPort === undefined ? '' : `ProxyRedirect=${row.proxyPort}`,
     row.sourceRanges.length === 0 ? '' : `SourceRanges=${row.sourceRanges.join(', ')}`,
     row.sourceRangesDeny ? 'SourceRangesPolicy=deny' : '',
     row.trafficDistribution === '' ? '' : `TrafficDistribution=${row.trafficDistribution}`,
