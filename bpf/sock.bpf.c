@@ -46,17 +46,26 @@ static __always_inline bool is_loopback(const struct addr *address)
 	return !address->words[0] && !address->words[1] && !address->words[2] && address->words[3] == bpf_htonl(1);
 }
 
-/* A NodePort may be dialled on any node's address, and on loopback by the node itself: the frontend of 0.0.0.0 or :: stands for all. */
+/* Loopback of a pod is the pod's own, whatever the node has there. */
+static __always_inline bool is_loopback_of_other(struct bpf_sock_addr *ctx, const struct addr *address)
+{
+	return is_loopback(address) && bpf_get_netns_cookie(ctx) != config.host_netns_cookie;
+}
+
+/*
+ * A NodePort may be dialled on any node's address, and on loopback by the node itself; a hostPort has its addresses, and loopback too:
+ * the frontend of 0.0.0.0 or :: stands for all.
+ */
 static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, struct lb_key *key, const struct dialled *to)
 {
 	__u16 port = bpf_ntohs(to->port);
+	bool in_range = port >= config.node_port_min && port <= config.node_port_max;
 	bool loopback = is_loopback(&to->address);
+	struct lb_service *service;
 
-	if (port < config.node_port_min || port > config.node_port_max)
+	if (is_loopback_of_other(ctx, &to->address))
 		return NULL;
-	if (loopback && bpf_get_netns_cookie(ctx) != config.host_netns_cookie)
-		return NULL;
-	if (!loopback && !endpoint_is_host(&to->address) && !is_remote_node(&to->address))
+	if (!loopback && (!in_range || (!endpoint_is_host(&to->address) && !is_remote_node(&to->address))))
 		return NULL;
 	key->address.words[3] = 0;
 	if (!addr_is_v4(&to->address)) {
@@ -64,7 +73,8 @@ static __always_inline struct lb_service *wildcard(struct bpf_sock_addr *ctx, st
 		key->address.words[1] = 0;
 		key->address.words[2] = 0;
 	}
-	return lb_slot(key, 0);
+	service = lb_slot(key, 0);
+	return service && (in_range || (service->flags & LB_SVC_HOST_PORT)) ? service : NULL;
 }
 
 /* At the socket a client of affinity is a network namespace: its pod has one address of each family, the node may have many. */
@@ -145,6 +155,8 @@ subprogram translate(struct bpf_sock_addr *ctx, struct dialled *to)
 	service = lb_slot(&key, 0);
 	if (!service)
 		service = wildcard(ctx, &key, to);
+	else if (is_loopback_of_other(ctx, &to->address))
+		return NOT_A_SERVICE;
 	service = past_redirect(ctx, &key, lb_inside(&key, service));
 	if (!service)
 		return NOT_A_SERVICE;

@@ -112,9 +112,14 @@ describe('services', privileged('sandbox'), () => {
       const outside = podsOf(await several('outside', nodes['node-1'][i] ?? '', port));
       assert.equal(outside.size, 1, `family ${i} from outside`);
     }
-    const before = podsOf(await several('outside', nodes['node-1'][0], port, 2));
+    const all = (times: number) =>
+      Promise.all([
+        ...ips.map(async ip => podsOf(await several('pod/default/client', ip, 80, times))),
+        ...nodes['node-1'].map(async ip => podsOf(await several('outside', ip, port, times))),
+      ]);
+    const before = await all(2);
     await restartAgent(cluster, 'node-1');
-    assert.deepEqual(podsOf(await several('outside', nodes['node-1'][0], port)), before);
+    assert.deepEqual(await all(12), before);
   });
 
   test('externalTrafficPolicy Local: only local backends, and they see the client', async () => {
@@ -130,17 +135,19 @@ describe('services', privileged('sandbox'), () => {
         for (const one of answers) assert.equal(one?.client, outsider[i]);
       }
     }
-    const inside = podsOf(await several('pod/default/client', nodes['node-1'][0], port, 24));
-    assert.deepEqual([...inside].sort(), ['web-1', 'web-2'], 'pods get all backends');
+    for (const ip of nodes['node-1']) {
+      const inside = podsOf(await several('pod/default/client', ip, port, 24));
+      assert.deepEqual([...inside].sort(), ['web-1', 'web-2'], `pods get all backends: ${ip}`);
+    }
   });
 
   test('externalTrafficPolicy Cluster: every node answers with every backend, in the name of the node', async () => {
     await created('cluster', 'type: NodePort');
     const port = await nodePort('cluster');
-    const answers = await several('outside', nodes['node-1'][0], port, 24);
-    assert.deepEqual([...podsOf(answers)].sort(), ['web-1', 'web-2']);
-    for (const one of answers) {
-      assert.equal(one?.client, one?.pod === 'web-1' ? outsider[0] : nodes['node-1'][0], one?.pod);
+    for (const [i, ip] of nodes['node-1'].entries()) {
+      const answers = await several('outside', ip, port, 24);
+      assert.deepEqual([...podsOf(answers)].sort(), ['web-1', 'web-2']);
+      for (const one of answers) assert.equal(one?.client, one?.pod === 'web-1' ? outsider[i] : ip, one?.pod);
     }
   });
 
@@ -223,18 +230,24 @@ describe('services', privileged('sandbox'), () => {
 
   test('hostPort: the node that runs the pod answers on its own addresses', async () => {
     for (const ip of nodes['node-1']) assert.equal((await ask('outside', ip, 18_080))?.pod, 'web-1', ip);
-    assert.equal(await ask('outside', nodes['node-2'][0], 18_080), undefined);
+    for (const ip of nodes['node-2']) assert.equal(await ask('outside', ip, 18_080), undefined);
+    for (const ip of ['127.0.0.1', '::1']) {
+      assert.equal((await ask('node-1', ip, 18_080))?.pod, 'web-1', `the node by ${ip}`);
+      assert.equal(await ask('pod/default/client', ip, 18_080), undefined, "a pod's loopback is its own");
+    }
   });
 
   test('healthCheckNodePort tells how many endpoints the node has', async () => {
     await created('checked', 'type: LoadBalancer\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 32123');
-    const health = await eventually('the health port answers', async () => {
-      const result = await cluster.exec('outside', 'curl', '-s', '-i', '-m', '2', at(nodes['node-1'][0], 32_123));
-      return result.code === 0 ? result.stdout : undefined;
-    });
-    assert.match(health, /^HTTP\/1.1 200/);
-    assert.match(health, /X-Load-Balancing-Endpoint-Weight: 1/i);
-    assert.match(health, /"localEndpoints":1/);
+    for (const ip of nodes['node-1']) {
+      const health = await eventually('the health port answers', async () => {
+        const result = await cluster.exec('outside', 'curl', '-s', '-i', '-m', '2', at(ip, 32_123));
+        return result.code === 0 ? result.stdout : undefined;
+      });
+      assert.match(health, /^HTTP\/1.1 200/);
+      assert.match(health, /X-Load-Balancing-Endpoint-Weight: 1/i);
+      assert.match(health, /"localEndpoints":1/);
+    }
   });
 
   test('a proxy of the node gets what is sent to the service, and sees who sent it', async () => {
@@ -261,18 +274,21 @@ describe('services', privileged('sandbox'), () => {
 
   test('a service without backends refuses at once, from a pod and from outside', async () => {
     await cluster.apply(service('empty', 'type: NodePort').replace('app: web', 'app: nobody'));
-    const ip = await field('empty', '.spec.clusterIP');
+    const ips = (await field('empty', '.spec.clusterIPs[*]')).split(' ');
     const port = await nodePort('empty');
-    await eventually(
-      'it refuses',
-      async () => {
-        const inside = await cluster.exec('pod/default/client', 'curl', '-s', '-m', '2', at(ip, 80));
-        const outside = await cluster.exec('outside', 'curl', '-s', '-m', '2', at(nodes['node-1'][0], port));
-        // 7: connection refused
-        return inside.code === 7 && outside.code === 7 ? true : undefined;
-      },
-      10_000,
-    );
+    for (const [i, ip] of ips.entries()) {
+      const node = nodes['node-1'].find(one => one.includes(':') === ip.includes(':')) ?? '';
+      await eventually(
+        `it refuses, family ${i}`,
+        async () => {
+          const inside = await cluster.exec('pod/default/client', 'curl', '-s', '-m', '2', at(ip, 80));
+          const outside = await cluster.exec('outside', 'curl', '-s', '-m', '2', at(node, port));
+          // 7: connection refused
+          return inside.code === 7 && outside.code === 7 ? true : undefined;
+        },
+        10_000,
+      );
+    }
   });
 
   test('lb trace: what the programs would do with a packet, from a pod and from outside, and nothing of it stays', async () => {

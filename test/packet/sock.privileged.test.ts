@@ -25,7 +25,17 @@ const loopback = { v4: '127.0.0.1', v6: '::1' };
 const anywhere = { v4: '0.0.0.0', v6: '::' };
 
 /** Ports of the services; the servers listen on 8001 (takes new flows) and 8002 (terminating). */
-const port = { plain: 80, empty: 81, terminating: 82, gone: 83, removed: 84, nodePort: 30080, notNodePort: 29999 };
+const port = {
+  plain: 80,
+  empty: 81,
+  terminating: 82,
+  gone: 83,
+  removed: 84,
+  nodePort: 30080,
+  notNodePort: 29999,
+  hostPort: 8088,
+  own: 8089,
+};
 
 function fill(node: SockNode): void {
   let id = 0;
@@ -52,6 +62,8 @@ function fill(node: SockNode): void {
       node.forget(id);
       add(anywhere[family], port.nodePort, { active: [active], flags: LbServiceFlags.LB_SVC_NODE_PORT });
       add(anywhere[family], port.notNodePort, { active: [active] });
+      add(anywhere[family], port.hostPort, { active: [active], flags: LbServiceFlags.LB_SVC_HOST_PORT });
+      add(loopback[family], port.own, { active: [active], flags: LbServiceFlags.LB_SVC_HOST_PORT });
     }
   }
 }
@@ -135,6 +147,14 @@ suite('socket load balancing', privileged('bpf'), () => {
         const inPod = await pod.ask({ ...request, patience: 1000 });
         assert.equal(inPod.answeredBy, undefined);
       });
+      for (const [what, at] of [['of every address', port.hostPort] as const, ['of loopback', port.own] as const]) {
+        test(`${title}: a hostPort ${what} on loopback is the node's alone`, async () => {
+          const request = { kind, host: family.host(loopback), port: at };
+          await seesFrontend(host, request, 8001);
+          const inPod = await pod.ask({ ...request, patience: 1000 });
+          assert.equal(inPod.answeredBy, undefined);
+        });
+      }
       test(`${title}: a port outside the NodePort range is no NodePort`, async () => {
         const result = await pod.ask({ kind, host: family.host(nodeAddress), port: port.notNodePort, patience: 1000 });
         assert.equal(result.answeredBy, undefined);

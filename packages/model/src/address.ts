@@ -34,6 +34,11 @@ export function isIPv4(address: Address | Prefix): boolean {
   return !address.includes(':');
 }
 
+/** Of the machine or namespace that says it, and of nobody else. */
+export function isLoopback(address: Address): boolean {
+  return address === '::1' || (isIPv4(address) && address.startsWith('127.'));
+}
+
 /** 16 bytes, network order; IPv4 as ::ffff:a.b.c.d. A new array at each call. */
 export function addressBytes(address: Address): Uint8Array {
   const bytes = isIPv4(address) ? readIPv4(address) : readIPv6(address);

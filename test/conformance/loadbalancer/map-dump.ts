@@ -1,10 +1,12 @@
 /** `lb/maps-dump`: the maps in the words of the data, and what of two dumps has to be equal: not ids, slots or byte layouts. */
 import { LbBackendFlags, LbServiceFlags } from '@ciliate/abi';
-import { addressFromBytes, hostPort, isIPv4, protocolOf } from '@ciliate/model';
+import { addressFromBytes, hostPort, isIPv4, isLoopback, protocolOf } from '@ciliate/model';
 import type { ScriptMaps } from '../../script/map-text.ts';
+import { withoutLoopback } from './tables.ts';
 
+const addressOf = (bytes: Uint8Array) => withoutLoopback(addressFromBytes(bytes));
 const at = (address: Uint8Array, port: number, proto: number): string =>
-  `${hostPort(addressFromBytes(address), port)}/${protocolOf(proto) ?? 'ANY'}`;
+  `${hostPort(addressOf(address), port)}/${protocolOf(proto) ?? 'ANY'}`;
 
 const flagNames: readonly (readonly [number, string])[] = [
   [LbServiceFlags.LB_SVC_CLUSTER_IP, 'ClusterIP'],
@@ -50,7 +52,7 @@ export function dumpMaps(maps: ScriptMaps): string {
       key.backendSlot > 0
         ? `BEID=${backendId}`
         : `LBALG=${(flags & LbServiceFlags.LB_SVC_MAGLEV) === 0 ? 'undef' : 'maglev'} AFFTimeout=${backendId}`;
-    return `SVC: ID=${id} ${where} ${middle} COUNT=${count} QCOUNT=${qcount} FLAGS=${flagText(flags)}`;
+    return `SVC: ID=${id} ${where} ${middle} COUNT=${count} QCOUNT=${qcount} FLAGS=${flagText(flags)}${isLoopback(addressFromBytes(key.address)) ? '+loopback' : ''}`;
   });
   const backends = [...maps.lb_backends.entries()]
     .filter(([id]) => !hidden.has(id))
@@ -59,7 +61,7 @@ export function dumpMaps(maps: ScriptMaps): string {
         `BE: ID=${id} ADDR=${at(address, port, proto)} STATE=${stateText(flags)}`,
     );
   const revnats = [...maps.lb_revnat.entries()].map(
-    ([id, { address, port }]) => `REV: ID=${id} ADDR=${hostPort(addressFromBytes(address), port)}`,
+    ([id, { address, port }]) => `REV: ID=${id} ADDR=${hostPort(addressOf(address), port)}`,
   );
   const affinities = [...maps.lb_affinity_match.keys()].map(key => `AFF: ID=${key.revNatId} BEID=${key.backendId}`);
   const ranges = [...maps.lb_source_ranges.keys()].map(({ revNatId, prefixlen, address }) => {

@@ -1,9 +1,25 @@
 /** Our rows in the columns of the data's tables. */
 import { hasHealthPort, isExposedOn, isSurrogate, redirectName } from '@ciliate/control';
-import { type FrontendRow, hostPort, objectKey, portKey, type ServiceRow, type Tables } from '@ciliate/model';
+import {
+  type Address,
+  type FrontendRow,
+  hostPort,
+  isIPv4,
+  isLoopback,
+  objectKey,
+  parseAddress,
+  portKey,
+  type ServiceRow,
+  type Tables,
+} from '@ciliate/model';
 import type { Cells } from '../../script/text-table.ts';
 
 export const nodeName = 'testnode';
+
+/** The other program writes loopback, which only host ports can have, as the surrogate of its family. */
+export function withoutLoopback(address: Address): Address {
+  return isLoopback(address) ? parseAddress(isIPv4(address) ? '0.0.0.0' : '::') : address;
+}
 
 /** NodePorts and host ports are listed by their surrogate alone. */
 function isListed(row: FrontendRow, nodeAddresses: readonly string[]): boolean {
@@ -16,7 +32,7 @@ export function frontendCells(tables: Tables, nodeAddresses: readonly string[]):
     .all()
     .filter(row => isListed(row, nodeAddresses))
     .map(row => ({
-      Address: portKey(row),
+      Address: portKey({ ...row, address: withoutLoopback(row.address) }),
       Type: row.type,
       ServiceName: row.service,
       PortName: row.portName,
@@ -72,8 +88,11 @@ export function serviceCells(tables: Tables): readonly Cells[] {
     .map(row => ({ ...plain(`${objectKey(row)}:healthserver`, 'local'), TrafficPolicy: 'Local' }));
   const redirects = tables.localRedirects.all().map(row => plain(redirectName(row), 'k8s'));
   const hostPorts = tables.frontends.all().filter(row => row.type === 'HostPort');
-  const names = new Set(hostPorts.map(row => row.service));
-  return [...own, ...health, ...redirects, ...[...names].map(name => plain(name, 'k8s'))];
+  const flags = new Map(
+    hostPorts.map(row => [row.service, isLoopback(row.address) ? 'LoopbackHostPort=true' : ''] as const),
+  );
+  const pods = [...flags].map(([name, Flags]) => ({ ...plain(name, 'k8s'), Flags }));
+  return [...own, ...health, ...redirects, ...pods];
 }
 
 function plain(name: string, source: string): Cells {

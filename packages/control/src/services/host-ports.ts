@@ -1,5 +1,5 @@
 /** Ports of this node's pods that its own addresses serve (containers[].ports[].hostPort), without a portmap plugin. */
-import { type Address, type FrontendRow, type HostPort, isIPv4, type PodRow } from '@ciliate/model';
+import { type Address, type FrontendRow, type HostPort, isIPv4, isLoopback, type PodRow } from '@ciliate/model';
 import { type FrontendContext, isSurrogate, surrogates } from './compile-frontends.ts';
 
 /** Frontends of one pod: on each address of the node, or on the one that the pod names. */
@@ -36,7 +36,7 @@ function frontend(pod: PodRow, port: HostPort, address: Address, context: Fronte
         ...{ zone: '', zoneHints: undefined, nodeHints: undefined },
       })),
       internalBackends: undefined,
-      routable: !isSurrogate(address),
+      routable: !isSurrogate(address) && !isLoopback(address),
       ownsAddress: false,
       sourceRanges: [],
       sourceRangesDeny: false,
