@@ -20,6 +20,7 @@ struct abi_types {
 	enum nat_direction nat_direction;
 	enum ipcache_flags ipcache_flags;
 	enum endpoint_flags endpoint_flags;
+	enum netdev_flags netdev_flags;
 	enum metric_direction metric_direction;
 	enum forwarded_index forwarded_index;
 	enum event_type event_type;

@@ -7,13 +7,6 @@
  */
 #include "lib/nodeport.h"
 
-static __always_inline struct netdev_entry *netdev_lookup(__u32 ifindex)
-{
-	struct netdev_key key = { .ifindex = ifindex };
-
-	return bpf_map_lookup_elem(&netdevs, &key);
-}
-
 /*
  * On with the translated packet, as if it had just come. What has been in a bridge may already be in netfilter's conntrack as it was before,
  * and forgets that when it comes in anew.
@@ -23,7 +16,7 @@ static __always_inline int to_routing(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex;
 	struct netdev_entry *device = netdev_lookup(ifindex);
 
-	return device && device->bridge ? (int)bpf_redirect(ifindex, BPF_F_INGRESS) : to_stack(skb);
+	return device && (device->flags & NETDEV_BRIDGE) ? (int)bpf_redirect(ifindex, BPF_F_INGRESS) : to_stack(skb);
 }
 
 /*

@@ -3,6 +3,7 @@
  * peer to peer: nothing, kube-proxy's rules, or an agent of ours.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { setDeviceFeature } from '../../packages/kernel/src/index.ts';
 import { serverPorts } from './spec.ts';
 
 const names = ['lan', 'node-a', 'node-b', 'outside', 'client', 'server-a', 'server-b'] as const;
@@ -18,11 +19,13 @@ export function sh(command: string, input = ''): void {
 
 export class Topology {
   readonly prefix: string;
+  readonly #gro: boolean;
   #servers: ChildProcess[] = [];
 
-  /** `peer`: unique on the machine. */
-  constructor(peer: string) {
+  /** `peer`: unique on the machine. `gro`: the LAN's ends of cables take frames that nodes send from XDP. */
+  constructor(peer: string, gro = false) {
     this.prefix = `ciliate-bench-${peer}-`;
+    this.#gro = gro;
   }
 
   namespace(place: Place): string {
@@ -93,6 +96,7 @@ export class Topology {
   #onLan(name: Place, address: string): void {
     sh(`ip link add p-${name} netns ${this.prefix}lan type veth peer name eth0 netns ${this.prefix}${name}`);
     this.inside('lan', `ip link set p-${name} master br0 up`);
+    if (this.#gro) setDeviceFeature(`p-${name}`, 'rx-gro', true, this.namespace('lan'));
     this.inside(name, `ip addr add ${address}/24 dev eth0; ip link set eth0 up; sysctl -qw net.ipv4.ip_forward=1`);
   }
 }

@@ -59,7 +59,7 @@ export class FloodNode {
   readonly #arguments: readonly string[];
 
   constructor(name: 'tc' | 'xdp') {
-    this.topology = new Topology(`flood-${name}`);
+    this.topology = new Topology(`flood-${name}`, name === 'xdp');
     this.#agent = new AgentPeer(this.topology);
     this.#arguments = name === 'xdp' ? ['--bpf-lb-acceleration=native'] : [];
   }

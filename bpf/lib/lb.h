@@ -41,6 +41,16 @@ subprogram source_allowed(const struct packet *p, __u32 rev_nat_id, __u32 flags)
 	return listed != !!(flags & LB_SVC_SOURCE_RANGE_DENY);
 }
 
+/* Where a service is not for everybody outside. 0 or -DROP_*. */
+static __always_inline int may_dial(const struct packet *p, const struct lb_service *service)
+{
+	if (!(service->flags & LB_SVC_ROUTABLE) && !(config.flags & CONFIG_EXTERNAL_CLUSTER_IP))
+		return -DROP_NO_SERVICE;
+	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, service->rev_nat_id, service->flags))
+		return -DROP_NOT_IN_SOURCE_RANGE;
+	return 0;
+}
+
 /* Bob Jenkins' one-at-a-time over words (public domain): the same flow has the same number on every node. */
 static __always_inline __u32 hash_word(__u32 hash, __u32 word)
 {
@@ -133,24 +143,27 @@ static __always_inline bool keeps_target(const struct packet *p, const struct ct
 	return !known || known->identity != IDENTITY_UNMANAGED;
 }
 
-/* The CT_SERVICE entry of a flow: its lifetime is prolonged as that of the others. */
-static __always_inline struct ct_service_entry *service_flow(struct packet *p, struct ct_key *key)
+static __always_inline void renew_service_flow(struct packet *p, struct ct_service_entry *entry)
 {
-	struct ct_service_entry *entry;
-	__u32 expires;
-	__u16 flags;
+	__u16 flags = (__u16)closing_flags(p, false, entry->flags);
+	__u32 expires = now_seconds() + ct_lifetime(p, flags);
 
-	ct_key_of(p, key, CT_SERVICE);
-	entry = bpf_map_lookup_elem(&ct, key);
-	if (!entry)
-		return NULL;
-	flags = (__u16)closing_flags(p, false, entry->flags);
-	expires = now_seconds() + ct_lifetime(p, flags);
 	if (flags != entry->flags || expires != entry->expires) {
 		entry->flags = flags;
 		entry->expires = expires;
 		p->flags |= PACKET_RENEWED;
 	}
+}
+
+/* The CT_SERVICE entry of a flow: its lifetime is prolonged as that of the others. */
+static __always_inline struct ct_service_entry *service_flow(struct packet *p, struct ct_key *key)
+{
+	struct ct_service_entry *entry;
+
+	ct_key_of(p, key, CT_SERVICE);
+	entry = bpf_map_lookup_elem(&ct, key);
+	if (entry)
+		renew_service_flow(p, entry);
 	return entry;
 }
 
@@ -189,4 +202,12 @@ static __always_inline struct ct_service_entry *lb_target(struct packet *p, stru
 static __always_inline bool lb_may_apply(const struct packet *p)
 {
 	return (p->flags & PACKET_HAS_PORTS) && (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP);
+}
+
+/* The source that the flow's packets have towards a backend elsewhere. What is the node's on any device need not be looked up again. */
+static __always_inline void flow_source(const struct packet *p, struct ct_service_entry *flow, struct addr *source)
+{
+	source_of(p->family, flow->nat_ifindex, source);
+	if (!flow->nat_port && addr_equal(source, p->family == 4 ? &config.node_ipv4 : &config.node_ipv6))
+		flow->nat_ifindex = 0;
 }

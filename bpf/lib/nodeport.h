@@ -21,19 +21,6 @@ subprogram device_towards(struct __sk_buff *skb, const struct packet *p, const s
 	return bpf_fib_lookup(skb, &fib, sizeof(fib), 0) < 0 ? 0 : (int)fib.ifindex;
 }
 
-/* The address that the node has on the device; that by which other nodes know it when there is none. */
-static __always_inline void source_of(const struct packet *p, __u32 ifindex, struct addr *source)
-{
-	struct netdev_key key = { .ifindex = ifindex };
-	struct netdev_entry *device = ifindex ? bpf_map_lookup_elem(&netdevs, &key) : NULL;
-
-	addr_copy(source, p->family == 4 ? &config.node_ipv4 : &config.node_ipv6);
-	if (device && p->family == 4 && !addr_is_zero(&device->ipv4))
-		addr_copy(source, &device->ipv4);
-	if (device && p->family == 6 && !addr_is_zero(&device->ipv6))
-		addr_copy(source, &device->ipv6);
-}
-
 /* To a backend that is not of this node: its answer must come back here, so the client's address is replaced. */
 subprogram to_remote_backend(struct __sk_buff *skb, struct packet *p, struct ct_service_entry *flow)
 {
@@ -45,10 +32,7 @@ subprogram to_remote_backend(struct __sk_buff *skb, struct packet *p, struct ct_
 	tuple_of(p, &to);
 	if (!flow->nat_port)
 		flow->nat_ifindex = (__u32)device_towards(skb, p, &flow->backend_address);
-	source_of(p, flow->nat_ifindex, &to.saddr);
-	/* What is the node's on any device need not be looked up again. */
-	if (!flow->nat_port && addr_equal(&to.saddr, p->family == 4 ? &config.node_ipv4 : &config.node_ipv6))
-		flow->nat_ifindex = 0;
+	flow_source(p, flow, &to.saddr);
 	addr_copy(&to.daddr, &flow->backend_address);
 	to.dport = flow->backend_port;
 	ret = nat_service(p, flow, &to);
@@ -91,16 +75,6 @@ static __always_inline int to_local_backend(struct __sk_buff *skb, struct packet
 	if (ret < 0 || !(p->flags & PACKET_RENEWED))
 		return ret;
 	return ct_create(p, CT_INGRESS, flow->rev_nat_id, CT_NODE_PORT);
-}
-
-/* Where a service is not for everybody outside. 0 or -DROP_*. */
-static __always_inline int may_dial(const struct packet *p, const struct lb_service *service)
-{
-	if (!(service->flags & LB_SVC_ROUTABLE) && !(config.flags & CONFIG_EXTERNAL_CLUSTER_IP))
-		return -DROP_NO_SERVICE;
-	if ((service->flags & LB_SVC_SOURCE_RANGE) && !source_allowed(p, service->rev_nat_id, service->flags))
-		return -DROP_NOT_IN_SOURCE_RANGE;
-	return 0;
 }
 
 /*

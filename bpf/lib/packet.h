@@ -11,6 +11,7 @@ enum packet_flags {
 	PACKET_CSUM_ZERO = 16, /* UDP over IPv4 without checksum */
 	PACKET_RENEWED = 32,   /* its CT_SERVICE entry is new or lives longer by it: the entry's other half must follow */
 	PACKET_DELEGATED = 64, /* for a service whose backends of this node have it as it came */
+	PACKET_CSUM_PARTIAL = 128, /* XDP: its L4 checksum covers the pseudo-header alone, the rest was left to a device that is none */
 };
 
 struct packet {

@@ -408,6 +408,13 @@ struct policy_class {
 	__u32 identity;
 };
 
+enum netdev_flags {
+	NETDEV_BRIDGE = 1,	/* netfilter may have seen its packets before we do (bridge-nf-call-iptables) */
+	NETDEV_XDP_XMIT = 2,	/* takes frames that XDP redirects to it */
+	NETDEV_XDP_XMIT_SG = 4, /* also such that are in several buffers */
+	NETDEV_XDP_TX = 8,	/* XDP_TX sends back; without it a redirect to the device itself does */
+};
+
 /* Native devices: what masquerade and NodePort SNAT use as source on the way out. All zero: no address of that family. */
 struct netdev_key {
 	__u32 ifindex;
@@ -417,7 +424,7 @@ struct netdev_entry {
 	struct addr ipv6;
 	__u8 mac[6];
 	__u8 l3; /* 1: no Ethernet header (tun, wireguard) */
-	__u8 bridge; /* 1: netfilter may have seen its packets before we do (bridge-nf-call-iptables) */
+	__u8 flags; /* enum netdev_flags */
 };
 
 struct node_key {

@@ -45,3 +45,22 @@ static __always_inline struct ipcache_entry *overlay_towards(const struct addr *
 	to = ipcache_lookup(address);
 	return to && !addr_is_zero(&to->tunnel_endpoint) && !(to->flags & IPCACHE_SKIP_TUNNEL) ? to : NULL;
 }
+
+static __always_inline struct netdev_entry *netdev_lookup(__u32 ifindex)
+{
+	struct netdev_key key = { .ifindex = ifindex };
+
+	return bpf_map_lookup_elem(&netdevs, &key);
+}
+
+/* The address that the node has on the device; that by which other nodes know it when there is none. */
+static __always_inline void source_of(__u8 family, __u32 ifindex, struct addr *source)
+{
+	struct netdev_entry *device = ifindex ? netdev_lookup(ifindex) : NULL;
+
+	addr_copy(source, family == 4 ? &config.node_ipv4 : &config.node_ipv6);
+	if (device && family == 4 && !addr_is_zero(&device->ipv4))
+		addr_copy(source, &device->ipv4);
+	if (device && family == 6 && !addr_is_zero(&device->ipv6))
+		addr_copy(source, &device->ipv6);
+}

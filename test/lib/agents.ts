@@ -1,5 +1,5 @@
 /** The agents of a sandbox as processes. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Cluster } from './cluster.ts';
 import { eventually } from './cluster.ts';
 
@@ -32,4 +32,12 @@ export async function restartAgent(cluster: Cluster, node: string): Promise<void
     const status = await cluster.ciliate('--node', node, 'status', '--brief');
     return status.code === 0 ? true : undefined;
   });
+}
+
+/** Options of all agents from their next start on; that of `node` is killed for it. Resolves when it is ready again. */
+export async function agentOptions(cluster: Cluster, node: string, options: readonly string[]): Promise<void> {
+  const path = `/run/ciliate/${cluster.name}/state.json`;
+  const state: object = JSON.parse(readFileSync(path, 'utf8'));
+  writeFileSync(path, JSON.stringify({ ...state, agentOptions: options }));
+  await restartAgent(cluster, node);
 }

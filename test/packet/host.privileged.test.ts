@@ -34,7 +34,7 @@ function prepared(program: string): Harness {
     .map(mapSpecs.netdevs)
     .put(
       { ifindex: 1 },
-      { ipv4: address('172.30.0.11'), ipv6: address('fd00:172:30::11'), mac: new Uint8Array(6), l3: 0, bridge: 0 },
+      { ipv4: address('172.30.0.11'), ipv6: address('fd00:172:30::11'), mac: new Uint8Array(6), l3: 0, flags: 0 },
     );
   return harness;
 }

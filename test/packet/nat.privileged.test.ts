@@ -68,7 +68,7 @@ suite('translations of to_netdev and from_netdev', privileged('bpf'), () => {
       ipv6: address('fd00:172:30::11'),
       mac: new Uint8Array(6),
       l3: 0,
-      bridge: 0,
+      flags: 0,
     };
     new KernelMap(fd('netdevs'), mapSpecs.netdevs).put({ ifindex: 1 }, device);
   });

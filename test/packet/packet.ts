@@ -129,13 +129,14 @@ export class Packet {
     return this.#with({ kind: 6, write });
   }
 
-  udp(source: number, destination: number, payload = ''): Packet {
+  udp(source: number, destination: number, payload: string | Uint8Array = ''): Packet {
     const write = (): Buffer => {
       const header = Buffer.alloc(8);
       header.writeUInt16BE(source, 0);
       header.writeUInt16BE(destination, 2);
       header.writeUInt16BE(8 + payload.length, 4);
-      return sealed(Buffer.concat([header, Buffer.from(payload)]), 6, 17, this.#ip);
+      const rest = typeof payload === 'string' ? Buffer.from(payload) : payload;
+      return sealed(Buffer.concat([header, rest]), 6, 17, this.#ip);
     };
     return this.#with({ kind: 17, write });
   }

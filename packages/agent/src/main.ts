@@ -6,6 +6,7 @@ import { findCgroupRoot, probeFeatures, requireFeatures } from '@ciliate/kernel'
 import { type Address, defineTables, LabelFilter, reservedIdentityRows, type Tables } from '@ciliate/model';
 import { FileSource, KubeClient, KubernetesSource, KubeWriters, loadKubeConfig } from '@ciliate/sources';
 import { createDatabase, type Database } from '@ciliate/tables';
+import { accelerationProblems } from './acceleration.ts';
 import type { AgentDatapath, OpenDatapath } from './agent-datapath.ts';
 import { systemClock } from './clock.ts';
 import { cniConfiguration, writeCniConfiguration } from './cni/write-conf.ts';
@@ -290,6 +291,7 @@ class Agent {
           ...verifyProblem(verifier),
           ...policyReporter.degraded(),
           ...(file?.problem === undefined ? [] : [file.problem]),
+          ...accelerationProblems(this.#options, datapath.view),
         ],
       },
       endpoints,

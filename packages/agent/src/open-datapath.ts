@@ -53,6 +53,7 @@ import {
   type ReconcilerHealth,
   type RWTable,
 } from '@ciliate/tables';
+import { acceleratedDevices, accelerations } from './acceleration.ts';
 import type { AgentDatapath, DatapathNode, OpenDatapath } from './agent-datapath.ts';
 import { systemClock } from './clock.ts';
 import type { EndpointDevices } from './endpoint/endpoint-devices.ts';
@@ -98,6 +99,8 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       maglevSeed: options['bpf-lb-maglev-hash-seed'],
       lbMode: options['bpf-lb-mode'],
       unservedDropped: options['bpf-lb-enable-wildcard-entries'],
+      lbAcceleration: options['bpf-lb-acceleration'],
+      acceleratedDevices: acceleratedDevices(options),
       noBackendDrop: options['bpf-lb-no-backend'] === 'drop',
       externalClusterIP: options['bpf-lb-external-clusterip'],
     },
@@ -139,7 +142,7 @@ class LoadedDatapath implements AgentDatapath {
     this.#datapath = datapath;
     this.#modules = modules;
     this.#devices = new DeviceReflector(
-      { patterns: options.devices },
+      { patterns: options.devices, xdp: options['bpf-lb-acceleration'] !== 'disabled' },
       { socket: datapath.netlink, database: db, devices: tables.devices },
     );
     const lb = restoreLbIds(datapath.maps.lb_services.entries(), datapath.maps.lb_backends.entries());
@@ -204,7 +207,7 @@ function reconcilers(
   { tables, config, db, log }: Modules,
   stale: StaleSockets,
 ): readonly AnyReconciler[] {
-  const { maps, attacher, netlink, programs } = datapath;
+  const { maps, attacher, netlink } = datapath;
   const make = <Row extends Reconcilable, Index extends string>(
     name: string,
     table: RWTable<Row, Index>,
@@ -240,11 +243,7 @@ function reconcilers(
       }),
     ),
     make('bpf-lb-skip', tables.lbSkipRows, lbSkipOperations(maps.lb_skip)),
-    make(
-      'native-devices',
-      tables.netdevRows,
-      netdevProgramOperations(attacher, programs, netdevOperations(maps.netdevs)),
-    ),
+    make('native-devices', tables.netdevRows, netdevProgramOperations(datapath, netdevOperations(maps.netdevs))),
   ];
 }
 
@@ -272,6 +271,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
         .all()
         .filter(row => row.native)
         .map(row => ({ name: row.name, addresses: row.addresses.map(prefixAddress) })),
+    acceleration: () => accelerations(datapath, tables),
     directDevice: () => config.directDevice,
     deviceMtu: () => tables.devices.get(config.directDevice)?.mtu ?? 0,
     routeMtu: () => config.routeMtu,
@@ -293,7 +293,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     probe: flow => probePolicy(datapath, flow, tables.devices.get(config.directDevice)),
     loadedService: (flow, inside) => loadedService(datapath, flow, inside),
     isUnserved: address => isUnserved(datapath, address),
-    runServiceFlow: flow => runServiceFlow(datapath, flow, tables.devices.get(config.directDevice)),
+    runServiceFlow: flow => runServiceFlow(datapath, flow, arrivalAt(tables, config.directDevice)),
     policyMap: group => maps.policy.read(group),
     scanPolicyMap: group => maps.policy.scan(group),
     policyMaps: () => [...maps.policy.keys()].map(group => [group, maps.policy.read(group) ?? []] as const),
@@ -301,6 +301,11 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     subscribe: listener => datapath.events.subscribe(listener),
     lostEvents: () => datapath.events.lost,
   };
+}
+
+function arrivalAt(tables: Tables, device: string) {
+  const row = tables.devices.get(device);
+  return row === undefined ? undefined : { device, ifindex: row.ifindex, mac: row.mac };
 }
 
 const workHealth = (health: ReconcilerHealth): WorkHealth => ({
@@ -349,6 +354,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     policyMapMax: options['bpf-policy-map-max'],
     lbAlgorithm: options['bpf-lb-algorithm'],
     lbMode: options['bpf-lb-mode'],
+    lbAcceleration: options['bpf-lb-acceleration'],
     externalClusterIP: options['bpf-lb-external-clusterip'],
     sourceRangesForAll: options['bpf-lb-source-range-all-types'],
     unservedDropped: options['bpf-lb-enable-wildcard-entries'],

@@ -1,4 +1,5 @@
 export * from './id-allocator.ts';
+export * from './network/acceleration.ts';
 export * from './network/api-servers.ts';
 export * from './network/compile-devices.ts';
 export * from './network/compile-endpoints.ts';

@@ -7,6 +7,7 @@ import { isEndpointDevice } from './endpoint-device.ts';
 import type { PinPaths } from './paths.ts';
 import { netdevPrograms, type Programs, programOf } from './programs.ts';
 import type { TcAttacher } from './tc-attacher.ts';
+import type { XdpAttacher } from './xdp-attacher.ts';
 
 export function endpointDeviceOperations(attacher: TcAttacher): Operations<EndpointDeviceRow> {
   return {
@@ -19,10 +20,13 @@ export function endpointDeviceOperations(attacher: TcAttacher): Operations<Endpo
 const isNativeDevice = (name: string): boolean =>
   ![hostDevice, overlayDevice].includes(name) && !isEndpointDevice(name);
 
-/** The programs of native devices, and the device's addresses in the map, in this order. */
+/** The device's addresses in the map, the programs of native devices, and xdp_netdev where it belongs, in this order. */
 export function netdevProgramOperations(
-  attacher: TcAttacher,
-  programs: Programs,
+  {
+    attacher,
+    xdp,
+    programs,
+  }: { readonly attacher: TcAttacher; readonly xdp: XdpAttacher; readonly programs: Programs },
   maps: Operations<NetdevRow>,
 ): Operations<NetdevRow> {
   const deviceOf = (row: NetdevRow) => ({ device: row.device, ifindex: row.key.ifindex });
@@ -30,14 +34,18 @@ export function netdevProgramOperations(
     update: async row => {
       await maps.update(row);
       attacher.attach(deviceOf(row), netdevPrograms(programs));
+      if (row.acceleration.mode === 'native') xdp.attach(deviceOf(row));
+      else xdp.detach(row.device);
     },
     delete: async row => {
+      xdp.detach(row.device);
       attacher.detach(deviceOf(row));
       await maps.delete(row);
     },
     prune: rows => {
       const kept = [...rows];
       attacher.prune(kept.map(deviceOf), isNativeDevice);
+      xdp.prune(kept.filter(row => row.acceleration.mode === 'native').map(row => row.device));
       return maps.prune?.(kept);
     },
   };

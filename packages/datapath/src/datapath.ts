@@ -26,7 +26,8 @@ import { maglevCodec } from './lb-maps.ts';
 import { acquireLock } from './lock.ts';
 import { type PinPaths, pinPaths } from './paths.ts';
 import { loadPrograms, objectsOf, type Programs } from './programs.ts';
-import { chooseTcMode, TcAttacher, type TcMode } from './tc-attacher.ts';
+import { chooseTcMode, TcAttacher, type TcDevice, type TcMode } from './tc-attacher.ts';
+import { XdpAttacher } from './xdp-attacher.ts';
 
 export interface DatapathOptions {
   readonly bpfRoot: string;
@@ -60,6 +61,9 @@ export interface DatapathOptions {
   readonly maglevSize: number;
   readonly maglevSeed: number;
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  readonly lbAcceleration: 'disabled' | 'native' | 'best-effort';
+  /** Native devices that XDP must run on, or the datapath does not start. */
+  readonly acceleratedDevices: readonly TcDevice[];
   /** A service without backends is silent, instead of refusing. */
   readonly unservedDropped: boolean;
   readonly noBackendDrop: boolean;
@@ -180,6 +184,7 @@ export class Datapath {
   readonly maps: Maps;
   readonly programs: Programs;
   readonly attacher: TcAttacher;
+  readonly xdp: XdpAttacher;
   readonly events: EventStream;
   readonly collectors: readonly MapGc[];
   /** True: what a former agent left was taken over as it was. */
@@ -189,7 +194,7 @@ export class Datapath {
   private constructor(
     parts: Pick<
       Datapath,
-      'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'attacher' | 'events' | 'collectors' | 'adopted'
+      'options' | 'pins' | 'netlink' | 'maps' | 'programs' | 'attacher' | 'xdp' | 'events' | 'collectors' | 'adopted'
     > & { readonly release: () => void },
   ) {
     this.options = parts.options;
@@ -198,6 +203,7 @@ export class Datapath {
     this.maps = parts.maps;
     this.programs = parts.programs;
     this.attacher = parts.attacher;
+    this.xdp = parts.xdp;
     this.events = parts.events;
     this.collectors = parts.collectors;
     this.adopted = parts.adopted;
@@ -221,7 +227,7 @@ export class Datapath {
       const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
       const config = encodeDatapathConfig(configOf(options, base, direct));
       const { programs, adopted } = await loadPrograms({
-        objects: objectsOf(options),
+        objects: objectsOf({ ...options, acceleration: options.lbAcceleration !== 'disabled' }),
         objectDir: options.objectDir,
         pins,
         config,
@@ -230,6 +236,8 @@ export class Datapath {
         stateFile: join(options.stateDir, 'datapath.json'),
       });
       const attacher = new TcAttacher({ mode }, { pins, programs, netlink, onError });
+      const xdp = new XdpAttacher({ bestEffort: options.lbAcceleration === 'best-effort' }, { pins, programs });
+      for (const device of options.acceleratedDevices) xdp.attach(device);
       attachBase(attacher, base);
       attachSockets(pins, programs, cgroupRoot ?? '');
       const maps = openMaps(pins, options);
@@ -246,6 +254,7 @@ export class Datapath {
         maps,
         programs,
         attacher,
+        xdp,
         events,
         adopted,
         release,

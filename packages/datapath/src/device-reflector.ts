@@ -1,12 +1,24 @@
 /** Devices of this node into their table: what the kernel has now, read anew (debounced) at each change it tells of. */
-import { type Link, listAddresses, listLinks, NetlinkGroup, type NetlinkSocket, watchNetlink } from '@ciliate/kernel';
-import { addressFromBytes, type DeviceRow, makePrefix } from '@ciliate/model';
+import {
+  type Link,
+  listAddresses,
+  listLinks,
+  listXdpFeatures,
+  NetlinkGroup,
+  type NetlinkSocket,
+  watchNetlink,
+  watchXdpFeatures,
+  XdpFeature,
+} from '@ciliate/kernel';
+import { addressFromBytes, type DeviceRow, makePrefix, type XdpSupport } from '@ciliate/model';
 import type { Database, RWTable } from '@ciliate/tables';
 import { hostDevice, overlayDevice } from './base-devices.ts';
 
 export interface DeviceReflectorOptions {
   /** Names or patterns ('eth*'); empty: chosen by their addresses. */
   readonly patterns: readonly string[];
+  /** What drivers can do with XDP is read too. */
+  readonly xdp?: boolean;
 }
 
 const scopeLink = 253;
@@ -27,8 +39,21 @@ function isNative(link: Link, hasGlobalAddress: boolean, patterns: readonly stri
   return patterns.length > 0 ? patterns.some(pattern => matches(link.name, pattern)) : hasGlobalAddress;
 }
 
+function xdpSupport(features: number | undefined): { readonly xdp?: XdpSupport } {
+  if (features === undefined) return {};
+  const has = (wanted: number): boolean => (features & wanted) === wanted;
+  return {
+    xdp: {
+      runs: has(XdpFeature.BASIC),
+      transmits: has(XdpFeature.NDO_XMIT),
+      transmitsScattered: has(XdpFeature.NDO_XMIT | XdpFeature.NDO_XMIT_SG),
+    },
+  };
+}
+
 export function readDevices(socket: NetlinkSocket, options: DeviceReflectorOptions): readonly DeviceRow[] {
   const addresses = listAddresses(socket);
+  const features = options.xdp === true ? listXdpFeatures() : undefined;
   return listLinks(socket)
     .filter(link => !/^lxc[0-9a-f]{12}$/.test(link.name))
     .map(link => {
@@ -42,6 +67,7 @@ export function readDevices(socket: NetlinkSocket, options: DeviceReflectorOptio
         up: link.up,
         addresses: global.map(entry => makePrefix(addressOf(entry.address), entry.prefixLength)),
         native: isNative(link, global.length > 0, options.patterns),
+        ...xdpSupport(features?.get(link.ifindex)),
       };
     });
 }
@@ -84,9 +110,13 @@ export class DeviceReflector {
 
   start(): void {
     const groups = NetlinkGroup.LINK | NetlinkGroup.IPV4_IFADDR | NetlinkGroup.IPV6_IFADDR;
-    this.#stopWatching = watchNetlink(groups, () => {
+    const changed = (): void => {
       this.#timer ??= setTimeout(() => this.refresh(), 100);
-    });
+    };
+    const stops = [watchNetlink(groups, changed), ...(this.#options.xdp === true ? [watchXdpFeatures(changed)] : [])];
+    this.#stopWatching = () => {
+      for (const stop of stops) stop();
+    };
     this.refresh();
   }
 

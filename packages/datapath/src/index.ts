@@ -18,3 +18,4 @@ export * from './routes.ts';
 export * from './service-probe.ts';
 export * from './stale-sockets.ts';
 export * from './tc-attacher.ts';
+export * from './xdp-attacher.ts';

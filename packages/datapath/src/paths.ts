@@ -1,6 +1,8 @@
 /** Where pins live: <bpf-root>/ciliate/{maps,programs,links}. */
 import { join } from 'node:path';
 
+export type DeviceHook = 'ingress' | 'egress' | 'xdp';
+
 export interface PinPaths {
   readonly root: string;
   readonly maps: string;
@@ -9,14 +11,14 @@ export interface PinPaths {
   program(name: string): string;
   map(name: string): string;
   link(name: string): string;
-  /** One link per device and direction. */
-  deviceLink(device: string, direction: 'ingress' | 'egress'): string;
+  /** One link per device and hook. */
+  deviceLink(device: string, hook: DeviceHook): string;
   /** The pin's name: a dot is not allowed in names of bpffs, and VLAN devices have one. */
-  deviceLinkName(device: string, direction: 'ingress' | 'egress'): string;
+  deviceLinkName(device: string, hook: DeviceHook): string;
   cgroupLink(program: string): string;
 }
 
-const deviceLinkName: PinPaths['deviceLinkName'] = (device, direction) => `${device.replaceAll('.', '_')}-${direction}`;
+const deviceLinkName: PinPaths['deviceLinkName'] = (device, hook) => `${device.replaceAll('.', '_')}-${hook}`;
 
 export function pinPaths(bpfRoot: string): PinPaths {
   const root = join(bpfRoot, 'ciliate');
@@ -29,7 +31,7 @@ export function pinPaths(bpfRoot: string): PinPaths {
     program: name => join(programs, name),
     map: name => join(maps, name),
     link: name => join(links, name),
-    deviceLink: (device, direction) => join(links, deviceLinkName(device, direction)),
+    deviceLink: (device, hook) => join(links, deviceLinkName(device, hook)),
     deviceLinkName,
     cgroupLink: program => join(links, `cgroup-${program}`),
   };

@@ -156,6 +156,7 @@ const sources = {
   to_netdev: VerdictSource.TO_NETDEV,
   from_foreign: VerdictSource.FROM_NETDEV,
   to_foreign: VerdictSource.TO_NETDEV,
+  xdp_netdev: VerdictSource.XDP_NETDEV,
 } as const;
 
 /** Asked after a run: the reason for which the program has dropped since this call; 0: none. */

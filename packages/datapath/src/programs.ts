@@ -29,6 +29,7 @@ const ofPods: readonly ObjectSpec[] = [
 ];
 const ofTunnels: readonly ObjectSpec[] = [{ file: 'overlay.bpf.o', programs: ['from_overlay'] }];
 const ofServicesAlone: readonly ObjectSpec[] = [{ file: 'foreign.bpf.o', programs: ['from_foreign', 'to_foreign'] }];
+const ofAcceleration: readonly ObjectSpec[] = [{ file: 'xdp.bpf.o', programs: ['xdp_netdev'] }];
 const ofEveryNode: readonly ObjectSpec[] = [
   {
     file: 'sock.bpf.o',
@@ -49,15 +50,23 @@ const ofEveryNode: readonly ObjectSpec[] = [
 ];
 
 /** Every object that there is. */
-export const objects: readonly ObjectSpec[] = [...ofPods, ...ofTunnels, ...ofServicesAlone, ...ofEveryNode];
+export const objects: readonly ObjectSpec[] = [
+  ...ofPods,
+  ...ofTunnels,
+  ...ofServicesAlone,
+  ...ofAcceleration,
+  ...ofEveryNode,
+];
 
 /** What a node loads. */
 export function objectsOf(node: {
   readonly serviceOnly: boolean;
   readonly routingMode: 'tunnel' | 'native';
+  readonly acceleration: boolean;
 }): readonly ObjectSpec[] {
-  if (node.serviceOnly) return [...ofServicesAlone, ...ofEveryNode];
-  return [...ofPods, ...(node.routingMode === 'tunnel' ? ofTunnels : []), ...ofEveryNode];
+  const more = [...(node.acceleration ? ofAcceleration : []), ...ofEveryNode];
+  if (node.serviceOnly) return [...ofServicesAlone, ...more];
+  return [...ofPods, ...(node.routingMode === 'tunnel' ? ofTunnels : []), ...more];
 }
 
 /** Programs of native devices. */

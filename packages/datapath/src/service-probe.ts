@@ -25,6 +25,7 @@ export interface ServiceFlow {
 
 /** Where packets from outside come in. */
 export interface Arrival {
+  readonly device: string;
   readonly ifindex: number;
   readonly mac: string;
 }
@@ -48,17 +49,20 @@ export interface LoadedService {
   readonly sourceAllowed: boolean | undefined;
 }
 
+export type ServiceProgram = 'from_container' | 'xdp_netdev' | ReturnType<typeof netdevPrograms>['ingress'];
+
 export interface ServiceRun {
-  readonly program: 'from_container' | ReturnType<typeof netdevPrograms>['ingress'];
-  /** TC_ACT_* */
-  readonly verdict: number;
+  readonly program: ServiceProgram;
+  readonly verdict: 'dropped' | 'sent' | 'passed on';
   /** enum drop_reason; 0: not dropped. */
   readonly reason: number;
-  /** The packet as the program left it, from its Ethernet header. */
+  /** The packet as the program left it, from its Ethernet header; without the overlay's headers. */
   readonly packet: Uint8Array;
 }
 
-const tcActShot = 2;
+/** TC_ACT_SHOT and TC_ACT_REDIRECT; XDP_DROP, XDP_TX and XDP_REDIRECT. */
+const tcVerdicts: Readonly<Record<number, ServiceRun['verdict']>> = { 2: 'dropped', 7: 'sent' };
+const xdpVerdicts: Readonly<Record<number, ServiceRun['verdict']>> = { 1: 'dropped', 3: 'sent', 4: 'sent' };
 const portTries = 1000;
 const isLeaving =
   LbBackendFlags.LB_BACKEND_TERMINATING | LbBackendFlags.LB_BACKEND_QUARANTINED | LbBackendFlags.LB_BACKEND_MAINTENANCE;
@@ -130,19 +134,19 @@ export function takesNewFlows({ flags }: LoadedBackend): boolean {
 }
 
 /**
- * The first packet of the flow through the program that gets it: from_container for a pod of this node, else that of `arrival`. It goes
- * nowhere, and what it leaves in conntrack, NAT and affinity is undone. Throws RangeError when no source port is free.
+ * The first packet of the flow through the programs that get it, one after the other: from_container for a pod of this node, else those of
+ * `arrival`. It goes nowhere, and what it leaves in conntrack, NAT and affinity is undone. Undefined: it would come in by no device. Throws
+ * RangeError when no source port is free.
  */
 export function runServiceFlow(
   datapath: Datapath,
   flow: ServiceFlow,
   arrival: Arrival | undefined,
-): ServiceRun | undefined {
-  const { maps, programs } = datapath;
+): readonly ServiceRun[] | undefined {
+  const { maps } = datapath;
   const from = maps.endpoints.lookup({ address: addressBytes(flow.source) });
   const isPod = from !== undefined && from.ifindex !== 0;
   if (!isPod && arrival === undefined) return undefined;
-  const program = isPod ? 'from_container' : netdevPrograms(programs).ingress;
   const { ifindex, ...macs } = isPod ? podSide(from) : outsideSide(arrival);
   const service = loadedService(datapath, flow, isPod);
   const sourcePort = unusedPort(datapath, flow, service);
@@ -151,18 +155,47 @@ export function runServiceFlow(
   const revNatId = service?.master.revNatId ?? 0;
   const client = { client: addressBytes(flow.source), revNatId, byCookie: 0, scope: service?.scope ?? 0 };
   const remembered = maps.lb_affinity.lookup(client);
-  const drops = countedDrop(maps.metrics, program);
-  let packet: Uint8Array = new Uint8Array();
+  const accelerated = !isPod && arrival !== undefined && datapath.xdp.runsOn(arrival.device);
+  const programs: readonly ServiceProgram[] = isPod
+    ? ['from_container']
+    : [...(accelerated ? ['xdp_netdev' as const] : []), netdevPrograms(datapath.programs).ingress];
+  const runs: ServiceRun[] = [];
   try {
-    const frame = probeFrame({ ...flow, sourcePort, ...macs });
-    const result = testRun(programOf(programs, program).fd, { data: frame, context: skbContext(ifindex) });
-    packet = result.data;
-    return { program, verdict: result.retval | 0, reason: result.retval === tcActShot ? drops() : 0, packet };
+    for (const program of programs) {
+      const last = runs.at(-1);
+      if (last !== undefined && last.verdict !== 'passed on') break;
+      runs.push(runProgram(datapath, program, last?.packet ?? probeFrame({ ...flow, sourcePort, ...macs }), ifindex));
+    }
+    return runs;
   } finally {
-    forget(datapath, flow, sourcePort, packet);
+    forget(datapath, flow, sourcePort, runs.at(-1)?.packet ?? new Uint8Array());
     if (remembered !== undefined) maps.lb_affinity.put(client, remembered);
     else maps.lb_affinity.remove(client);
   }
+}
+
+function runProgram(
+  { maps, programs }: Datapath,
+  program: ServiceProgram,
+  frame: Uint8Array,
+  ifindex: number,
+): ServiceRun {
+  const isXdp = program === 'xdp_netdev';
+  const drops = countedDrop(maps.metrics, program);
+  const context = isXdp ? xdpContext(ifindex, frame.length) : skbContext(ifindex);
+  const { retval, data } = testRun(programOf(programs, program).fd, { data: frame, context });
+  const verdict = (isXdp ? xdpVerdicts : tcVerdicts)[retval] ?? 'passed on';
+  // What the overlay put before it is not the packet's.
+  const packet = isXdp && data.length > frame.length ? data.slice(data.length - frame.length) : data;
+  return { program, verdict, reason: verdict === 'dropped' ? drops() : 0, packet };
+}
+
+/** struct xdp_md of a packet that has come in by a device on which XDP runs. */
+function xdpContext(ifindex: number, length: number): Uint8Array {
+  const context = new DataView(new ArrayBuffer(24));
+  context.setUint32(4, length, true);
+  context.setUint32(12, ifindex, true);
+  return new Uint8Array(context.buffer);
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

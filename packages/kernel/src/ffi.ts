@@ -160,6 +160,11 @@ export const bpf = {
     program: Pointer,
     on: boolean,
   ) => number,
+  programSetFlags: libbpf.func('int bpf_program__set_flags(void *program, uint32_t flags)') as (
+    program: Pointer,
+    flags: number,
+  ) => number,
+  programType: libbpf.func('int bpf_program__type(const void *program)') as (program: Pointer) => number,
   programSetLogBuf: libbpf.func('int bpf_program__set_log_buf(void *program, void *buffer, size_t size)') as (
     program: Pointer,
     buffer: Pointer,
@@ -242,7 +247,7 @@ export const bpf = {
     fd: number,
     opts: TestRunOpts,
   ) => number,
-  linkCreate: linkCreate as (program: number, target: number, type: number, opts: null) => number,
+  linkCreate: linkCreate as (program: number, target: number, type: number, opts: Uint8Array | null) => number,
   /** In a thread of its own: attaching waits for a grace period of the kernel. Resolves to a descriptor or -errno. */
   linkCreateAside: (program: number, target: number, type: number): Promise<number> =>
     aside(linkCreate, program, target, type, null),

@@ -9,6 +9,7 @@ export * from './map.ts';
 export * from './map-of-maps.ts';
 export * from './netlink/address.ts';
 export * from './netlink/clsact.ts';
+export * from './netlink/device-features.ts';
 export * from './netlink/link.ts';
 export { macBytes, macText, type Request } from './netlink/message.ts';
 export * from './netlink/route.ts';

@@ -31,11 +31,25 @@ export interface Attachment {
   /** ifindex (tcx, XDP), or an open descriptor of the cgroup's folder. */
   readonly target: number;
   readonly type: AttachType;
+  /** XDP: XDP_FLAGS_* of linux/if_link.h; the driver's own mode by XDP_FLAGS_DRV_MODE. */
+  readonly flags?: number;
+}
+
+/** The driver runs the program itself, before there is an sk_buff; fails where it cannot. */
+export const XDP_FLAGS_DRV_MODE = 4;
+
+/** struct bpf_link_create_opts up to its flags. */
+function linkOptions(flags: number | undefined): Uint8Array | null {
+  if (flags === undefined) return null;
+  const options = Buffer.alloc(16);
+  options.writeBigUInt64LE(16n, 0);
+  options.writeUInt32LE(flags, 8);
+  return options;
 }
 
 /** A new link's descriptor; closing it detaches unless it is pinned. */
 export function createLink(attachment: Attachment): number {
-  const fd = bpf.linkCreate(attachment.program, attachment.target, attachment.type, null);
+  const fd = bpf.linkCreate(attachment.program, attachment.target, attachment.type, linkOptions(attachment.flags));
   if (fd >= 0) return fd;
   const code = errno();
   if (errnoName(code) === 'EINVAL' && attachment.type >= AttachType.TCX_INGRESS) {

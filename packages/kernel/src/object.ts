@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { elfSection } from './elf.ts';
 import { errnoName, KernelError, syscallError } from './errors.ts';
 import { alloc, bpf, c, cString, errno, free, type Pointer, viewMemory } from './ffi.ts';
+import { kernelAtLeast } from './host.ts';
 import { mapInfo, type ProgramInfo, programInfo } from './info.ts';
 import { mapTypeName } from './map.ts';
 
@@ -39,6 +40,9 @@ export interface LoadedObject {
 }
 
 const logSize = 1 << 22;
+const BPF_PROG_TYPE_XDP = 6;
+/** Packets in several buffers come too: without it a driver refuses the program on devices with a large MTU. */
+const BPF_F_XDP_HAS_FRAGS = 32;
 
 /** The last line of a verifier log that says what is wrong, not how much was processed. */
 export function lastUsefulLine(log: string): string {
@@ -169,6 +173,8 @@ function preparePrograms(
       bpf.programSetAutoload(program, false);
       continue;
     }
+    if (bpf.programType(program) === BPF_PROG_TYPE_XDP && kernelAtLeast(5, 18))
+      bpf.programSetFlags(program, BPF_F_XDP_HAS_FRAGS);
     const log = alloc(logSize);
     new Uint8Array(viewMemory(log, 1))[0] = 0;
     bpf.programSetLogBuf(program, log, logSize);

@@ -24,6 +24,8 @@ export interface NodeConfig {
   readonly lbRevnatMax: number;
   readonly lbAlgorithm: 'random' | 'maglev';
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  /** XDP on native devices: nowhere, on each, or on those whose driver can. */
+  readonly lbAcceleration: 'disabled' | 'native' | 'best-effort';
   /** ClusterIPs answer clients outside the cluster. */
   readonly externalClusterIP: boolean;
   /** loadBalancerSourceRanges count for every address of a service, NodePorts too. */
@@ -67,6 +69,7 @@ export const nodeConfigDefaults = {
   lbRevnatMax: 65_536,
   lbAlgorithm: 'random',
   lbMode: 'snat',
+  lbAcceleration: 'disabled',
   externalClusterIP: false,
   sourceRangesForAll: false,
   unservedDropped: true,

@@ -250,6 +250,16 @@ export interface IdentityRow {
   readonly reserved: boolean;
 }
 
+/** What a device's driver can do with XDP. */
+export interface XdpSupport {
+  /** Runs programs on what comes in. */
+  readonly runs: boolean;
+  /** Takes frames that programs send out of it; a veth also those that its own program sends back. */
+  readonly transmits: boolean;
+  /** Also such that are in several buffers. */
+  readonly transmitsScattered: boolean;
+}
+
 /** A network device of this node. Key: name. */
 export interface DeviceRow {
   readonly name: string;
@@ -261,6 +271,8 @@ export interface DeviceRow {
   readonly addresses: readonly Prefix[];
   /** True: from_netdev/to_netdev belong on it. */
   readonly native: boolean;
+  /** Absent: nobody has asked, or the kernel does not tell (before Linux 6.3). */
+  readonly xdp?: XdpSupport;
 }
 
 // ---- between services and maps: what `service list` shows ----
@@ -385,9 +397,17 @@ export interface EndpointDeviceRow extends Reconcilable {
   readonly endpointId: number;
 }
 
+/** Whether xdp_netdev belongs on a device. */
+export interface Acceleration {
+  readonly mode: 'native' | 'none';
+  /** Why not, and what to do; '' when it does, or nobody asks for it. */
+  readonly why: string;
+}
+
 /** Key: device name. */
 export interface NetdevRow extends Reconcilable {
   readonly device: string;
+  readonly acceleration: Acceleration;
   readonly key: NetdevKey;
   readonly value: NetdevEntry;
 }

@@ -61,7 +61,13 @@ export interface KubeProxyReplacement {
       readonly enabled: boolean;
       readonly mode: 'SNAT' | 'DSR' | 'Hybrid';
       readonly algorithm: 'Random' | 'Maglev';
-      readonly acceleration: 'Disabled' | 'Native' | 'Generic';
+      readonly acceleration: 'Disabled' | 'Native' | 'Best-Effort';
+      /** Ours: where XDP runs; `why` it does not where it was asked for. */
+      readonly accelerated: readonly {
+        readonly device: string;
+        readonly mode: 'native' | 'none';
+        readonly why: string;
+      }[];
       readonly portMin: number;
       readonly portMax: number;
     };

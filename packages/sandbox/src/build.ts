@@ -53,7 +53,8 @@ export async function planState(layout: Layout, options: UpOptions): Promise<San
 
 export async function buildNetwork(layout: Layout, state: SandboxState): Promise<void> {
   const nodes = nodesOf(layout, state);
-  await buildLan({ lan: layout.lan, outside: layout.outside, nodes });
+  const takesXdp = state.agentOptions.some(option => /^bpf-lb-acceleration=(native|best-effort)$/.test(option));
+  await buildLan({ lan: layout.lan, outside: layout.outside, takesXdp, nodes });
 }
 
 /** Cgroups, per node a bpffs of its own, and the place where the CNI plugin and its configuration go. */

@@ -152,6 +152,15 @@ export const EndpointFlags = {
 } as const;
 export type EndpointFlags = (typeof EndpointFlags)[keyof typeof EndpointFlags];
 
+/** enum netdev_flags */
+export const NetdevFlags = {
+  NETDEV_BRIDGE: 1,
+  NETDEV_XDP_XMIT: 2,
+  NETDEV_XDP_XMIT_SG: 4,
+  NETDEV_XDP_TX: 8,
+} as const;
+export type NetdevFlags = (typeof NetdevFlags)[keyof typeof NetdevFlags];
+
 /** enum metric_direction */
 export const MetricDirection = {
   METRIC_INGRESS: 1,

@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = 'c8fe2c05e5b33d3d';
+export const abiHash = 'dc1151b770dca75e';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -738,7 +738,7 @@ export interface NetdevEntry {
   readonly ipv6: AddressBytes;
   readonly mac: Uint8Array;
   readonly l3: number;
-  readonly bridge: number;
+  readonly flags: number;
 }
 
 export const netdevEntryCodec: Codec<NetdevEntry> = {
@@ -750,14 +750,14 @@ export const netdevEntryCodec: Codec<NetdevEntry> = {
     setBytes(target, offset + 16, 16, value.ipv6);
     setBytes(target, offset + 32, 6, value.mac);
     setU8(target, offset + 38, value.l3);
-    setU8(target, offset + 39, value.bridge);
+    setU8(target, offset + 39, value.flags);
   },
   read: (source, offset) => ({
     ipv4: getBytes(source, offset + 0, 16),
     ipv6: getBytes(source, offset + 16, 16),
     mac: getBytes(source, offset + 32, 6),
     l3: getU8(source, offset + 38),
-    bridge: getU8(source, offset + 39),
+    flags: getU8(source, offset + 39),
   }),
 };
 

@@ -69,6 +69,11 @@ export const agentOptions = {
   ),
   'bpf-lb-maglev-hash-seed': integer(1, [0, 0x7fffffff], 'Seed of Maglev tables and hashes; the same on every node'),
   'bpf-lb-mode': choice('snat', ['snat'], 'How a backend on another node is reached'),
+  'bpf-lb-acceleration': choice(
+    'disabled',
+    ['disabled', 'native', 'best-effort'],
+    'XDP for packets from outside to services; native: on each native device, or the agent does not start; best-effort: where drivers can',
+  ),
   'bpf-lb-no-backend': choice('reject', ['reject', 'drop'], 'What a service without backends does'),
   'bpf-lb-external-clusterip': flag(false, 'ClusterIPs answer clients outside the cluster'),
   'bpf-lb-source-range-all-types': flag(false, 'loadBalancerSourceRanges count for NodePorts and ClusterIPs too'),

@@ -26,12 +26,14 @@ export function traceService(context: AgentContext, query: URLSearchParams): LbT
   const tell = (stage: string, text: string): void => void steps.push({ stage, text });
   if (service === undefined) tell('frontend', missing(context, to.address));
   else describeService(context, service, from.isPod, tell);
-  const run = context.datapath.runServiceFlow(flow);
-  if (run === undefined) {
+  const runs = context.datapath.runServiceFlow(flow);
+  const run = runs?.at(-1);
+  if (runs === undefined || run === undefined) {
     throw bad('there is no device by which packets from outside come in', 'name one with --devices');
   }
   const packet = decodePacket(run.packet);
   const outcome = outcomeOf(run, packet, service !== undefined);
+  if (runs.length > 1) tell('program', `${runs[0]?.program} has run: leaves it to ${run.program}`);
   tell('program', `${run.program} has run: ${verdictText(run, packet, outcome)}`);
   const backend = outcome === 'forwarded' && service !== undefined ? endText(packet, 'destination') : '';
   if (backend !== '') describeWay(context, flow, packet, tell);
@@ -171,7 +173,7 @@ function backendText(backend: LoadedBackend): string {
 }
 
 function outcomeOf(run: ServiceRun, packet: DecodedPacket, isService: boolean): LbTrace['outcome'] {
-  if (run.verdict === 2) return 'dropped';
+  if (run.verdict === 'dropped') return 'dropped';
   // The program has made an answer of the packet.
   if (packet.icmpType !== undefined) return 'refused';
   return isService ? 'forwarded' : 'no service';

@@ -22,7 +22,7 @@ import type {
   PolicyKey,
 } from '@ciliate/abi';
 import type { EventListener, LoadedService, loadedPeer, ProbeAnswer, ServiceFlow, ServiceRun } from '@ciliate/datapath';
-import type { Address, Tables } from '@ciliate/model';
+import type { Acceleration, Address, Tables } from '@ciliate/model';
 import type { BpfMapStatus, ClusterHealth } from '@ciliate/protocol';
 import type { ReflectorHealth } from '@ciliate/sources';
 import type { Ipam } from '../ipam/ipam.ts';
@@ -35,6 +35,8 @@ import type { PolicyReporter } from '../publish/policy-reporter.ts';
 export interface DatapathView {
   readonly attachMode: 'TCX' | 'TC';
   readonly devices: () => readonly { readonly name: string; readonly addresses: readonly string[] }[];
+  /** Of native devices: whether XDP runs there, and why not where it was asked for. */
+  readonly acceleration: () => readonly ({ readonly device: string } & Acceleration)[];
   readonly directDevice: () => string;
   readonly deviceMtu: () => number;
   readonly routeMtu: () => number;
@@ -65,8 +67,8 @@ export interface DatapathView {
   }) => ProbeAnswer | undefined;
   readonly loadedService: (flow: ServiceFlow, inside: boolean) => LoadedService | undefined;
   readonly isUnserved: (address: Address) => boolean;
-  /** The first packet of a flow to a service through the loaded program; undefined: it would come in by no device. */
-  readonly runServiceFlow: (flow: ServiceFlow) => ServiceRun | undefined;
+  /** The first packet of a flow to a service through the loaded programs; undefined: it would come in by no device. */
+  readonly runServiceFlow: (flow: ServiceFlow) => readonly ServiceRun[] | undefined;
   /** Number of a group → its policy map. */
   readonly policyMaps: () => Iterable<readonly [number, readonly (readonly [PolicyKey, PolicyEntry])[]]>;
   readonly metrics: () => Iterable<readonly [MetricsKey, readonly MetricsEntry[]]>;

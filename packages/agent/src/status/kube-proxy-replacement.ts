@@ -2,10 +2,12 @@ import type { KubeProxyReplacement } from '@ciliate/protocol';
 import type { AgentOptions } from '../options/agent-options.ts';
 import type { DatapathView } from './context.ts';
 
+const names = { disabled: 'Disabled', native: 'Native', 'best-effort': 'Best-Effort' } as const;
+
 /** What of kube-proxy's work is done here. */
 export function kubeProxyReplacement(
   datapath: DatapathView,
-  options: Pick<AgentOptions, 'bpf-lb-algorithm' | 'node-port-range'>,
+  options: Pick<AgentOptions, 'bpf-lb-algorithm' | 'bpf-lb-acceleration' | 'node-port-range'>,
 ): KubeProxyReplacement {
   const devices = datapath.devices();
   return {
@@ -19,7 +21,8 @@ export function kubeProxyReplacement(
         enabled: true,
         mode: 'SNAT',
         algorithm: options['bpf-lb-algorithm'] === 'maglev' ? 'Maglev' : 'Random',
-        acceleration: 'Disabled',
+        acceleration: names[options['bpf-lb-acceleration']],
+        accelerated: options['bpf-lb-acceleration'] === 'disabled' ? [] : datapath.acceleration(),
         portMin: options['node-port-range'].min,
         portMax: options['node-port-range'].max,
       },

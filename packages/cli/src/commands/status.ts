@@ -110,7 +110,7 @@ function printReplacement(output: Output, status: StatusResponse): void {
     ['Session Affinity:', enabled(features.sessionAffinity.enabled)],
     ['Graceful Termination:', enabled(features.gracefulTermination.enabled)],
     ['NAT46/64 Support:', enabled(features.nat46X64.enabled)],
-    ['XDP Acceleration:', port.acceleration],
+    ['XDP Acceleration:', accelerationText(port)],
   ];
   output.line(alignColumns(rows.map(([name, value]) => [`  ${name}`, value])));
   output.line('  Services:');
@@ -122,6 +122,12 @@ function printReplacement(output: Output, status: StatusResponse): void {
     ['- HostPort:', enabled(features.hostPort.enabled)],
   ];
   output.line(alignColumns(services.map(([name, value]) => [`  ${name}`, value])));
+}
+
+/** 'Native   eth0: native, eth1: none (why)'. */
+function accelerationText(port: StatusResponse['kube-proxy-replacement']['features']['nodePort']): string {
+  const devices = port.accelerated.map(({ device, mode, why }) => `${device}: ${mode}${why === '' ? '' : ` (${why})`}`);
+  return [port.acceleration, devices.join(', ')].filter(part => part !== '').join('   ');
 }
 
 /** Fill of a map: '12 / 65536 (0.0 %)'. */

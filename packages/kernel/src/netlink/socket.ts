@@ -10,6 +10,7 @@ import {
   NLM_F_ACK,
   NLM_F_DUMP,
   type Request,
+  u32,
 } from './message.ts';
 
 const AF_NETLINK = 16;
@@ -128,7 +129,22 @@ export const NetlinkGroup = {
 
 /** Calls `changed` when the kernel tells of a change in one of `groups`: no content, read what is there. */
 export function watchNetlink(groups: number, changed: () => void): () => void {
-  const fd = openSocket(groups);
+  return watch(openSocket(groups), changed);
+}
+
+/** The same for one group of another family, by its number: those of generic netlink do not fit a mask. */
+export function watchNetlinkGroup(protocol: number, group: number, changed: () => void): () => void {
+  const fd = openSocket(0, protocol);
+  const NETLINK_ADD_MEMBERSHIP = 1;
+  if (c.setsockopt(fd, 270, NETLINK_ADD_MEMBERSHIP, u32(group), 4) !== 0) {
+    const code = errno();
+    c.close(fd);
+    throw syscallError(`netlink group ${group}`, code);
+  }
+  return watch(fd, changed);
+}
+
+function watch(fd: number, changed: () => void): () => void {
   const buffer = Buffer.alloc(receiveSize);
   const stop = pollReadable(fd, () => {
     while (c.recv(fd, buffer, receiveSize, MSG_DONTWAIT) > 0);

@@ -10,7 +10,9 @@ if (state === undefined) {
   process.stderr.write(`no state in ${layout.directory}: the supervisor is started by 'ciliate sandbox up'\n`);
   process.exit(1);
 }
-const supervisor = new Supervisor(layout, processSpecs(layout, state));
+/** Read anew for each start: an agent may be told other options by then. */
+const specs = () => processSpecs(layout, readState(layout) ?? state);
+const supervisor = new Supervisor(layout, specs);
 process.on('SIGTERM', () => {
   supervisor.stop();
   process.exit(0);

@@ -1,4 +1,5 @@
 /** Namespaces, bridge and cables of a sandbox. Nothing is made in the machine's own network namespace. */
+import { setDeviceFeature } from '@ciliate/kernel';
 import { lanAddresses, netnsPath, outsideAddresses } from '../layout.ts';
 import { addNetns } from './netns.ts';
 import { run } from './run.ts';
@@ -28,6 +29,8 @@ const forwarding: Readonly<Record<string, string>> = {
 export interface LanPlan {
   readonly lan: string;
   readonly outside: string;
+  /** Cables take frames that nodes send from XDP: a veth does when its other end has GRO on. */
+  readonly takesXdp: boolean;
   readonly nodes: readonly {
     readonly name: string;
     readonly netns: string;
@@ -48,7 +51,10 @@ export async function buildLan(plan: LanPlan): Promise<void> {
     ...plan.nodes.map(node => ({ netns: node.netns, addresses: node.addresses, port: node.name })),
     { netns: plan.outside, addresses: outsideAddresses, port: 'outside' },
   ];
-  for (const host of hosts) await addHost(plan.lan, host, host.port !== 'outside');
+  for (const host of hosts) {
+    await addHost(plan.lan, host, host.port !== 'outside');
+    if (plan.takesXdp) setDeviceFeature(host.port, 'rx-gro', true, netnsPath(plan.lan));
+  }
 }
 
 async function addHost(lan: string, host: Host, forwards: boolean): Promise<void> {

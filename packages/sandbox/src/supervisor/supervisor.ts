@@ -12,19 +12,22 @@ import { spawnPlaced } from './spawn.ts';
 const backoff = { first: 500, longest: 15_000, forgotten: 30_000 } as const;
 
 interface Running {
-  readonly spec: ProcessSpec;
+  spec: ProcessSpec;
   report: ProcessReport;
   wait: number;
 }
 
 export class Supervisor {
   readonly #layout: Layout;
+  readonly #specs: () => readonly ProcessSpec[];
   readonly #running: Running[];
   #stopped = false;
 
-  constructor(layout: Layout, specs: readonly ProcessSpec[]) {
+  /** `specs` is asked before each start; which processes there are does not change. */
+  constructor(layout: Layout, specs: () => readonly ProcessSpec[]) {
     this.#layout = layout;
-    this.#running = specs.map(spec => ({
+    this.#specs = specs;
+    this.#running = specs().map(spec => ({
       spec,
       report: { name: spec.name, pid: undefined, restarts: 0, since: Date.now() },
       wait: backoff.first,
@@ -48,6 +51,7 @@ export class Supervisor {
 
   #spawn(running: Running): void {
     if (this.#stopped) return;
+    running.spec = this.#specs().find(({ name }) => name === running.spec.name) ?? running.spec;
     const log = openSync(logPath(this.#layout, running.spec.name), 'a', 0o600);
     const child = spawnPlaced(running.spec.argv, running.spec, log);
     closeSync(log);

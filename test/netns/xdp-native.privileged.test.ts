@@ -1,0 +1,3 @@
+import { xdpSuite } from './xdp.ts';
+
+xdpSuite('native');
