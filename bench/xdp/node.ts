@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import * as kernel from '../../packages/kernel/src/index.ts';
+import { setDeviceFeature } from '../../packages/kernel/src/index.ts';
 import { AgentPeer } from '../services/agent-node.ts';
 import { nodeIp, Topology } from '../services/topology.ts';
 
@@ -38,14 +38,9 @@ const objects = {
   ],
 };
 
-/** Comes with the XDP program; becomes a plain import then. */
-const { setDeviceFeature } = kernel as {
-  readonly setDeviceFeature?: (device: string, feature: string, on: boolean, netns: string) => void;
-};
-
 /** The cable takes frames that node A sends from XDP: a veth does when its other end has GRO on. Alike for all, so that cables are. */
 export function takeXdp(topology: Topology): void {
-  setDeviceFeature?.('p-node-a', 'rx-gro', true, topology.namespace('lan'));
+  setDeviceFeature('p-node-a', 'rx-gro', true, topology.namespace('lan'));
 }
 
 interface Link {

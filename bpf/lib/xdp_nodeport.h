@@ -124,8 +124,9 @@ static __always_inline bool is_of_node(const struct addr *client)
 	return (config.flags & CONFIG_SERVICE_ONLY) && endpoint_lookup(client);
 }
 
-/* Outsiders have nobody but backends of this node; or the backend's node answers itself. */
-#define LB_SVC_TC_ALONE (LB_SVC_EXT_LOCAL_SCOPE | LB_SVC_HOST_PORT | LB_SVC_DSR)
+/* Outsiders have nobody but backends of this node; or the backend's node answers itself; or somebody else is asked before the backends. */
+#define LB_SVC_TC_ALONE \
+	(LB_SVC_EXT_LOCAL_SCOPE | LB_SVC_HOST_PORT | LB_SVC_DSR | LB_SVC_DELEGATED | LB_SVC_LOCAL_REDIRECT)
 
 /* As find_target() of tc. */
 static __always_inline int xdp_service(struct xdp_md *ctx, struct packet *p)

@@ -85,12 +85,15 @@ describe('XDP on the devices of a node', privileged('root'), () => {
     assert.equal(existsSync(join(node.directory, 'bpf/ciliate/programs/xdp_netdev')), false);
   });
 
-  test('devices come and go', async () => {
+  test('devices come and go, and come again', async () => {
     await restart('best-effort');
     await runs();
-    inside('ip link add eth7 type veth peer name p7');
-    inside('ip addr add 192.0.2.1/24 dev eth7');
-    inside('ip link set eth7 up');
+    const add = (): void => {
+      inside('ip link add eth7 type veth peer name p7');
+      inside('ip addr add 192.0.2.1/24 dev eth7');
+      inside('ip link set eth7 up');
+    };
+    add();
     const modes = async () => (await acceleration()).accelerated.map(({ device, mode }) => `${device} ${mode}`);
     await eventually('tc alone there', async () => ((await modes()).includes('eth7 none') ? true : undefined));
     inside('ip link set p7 up');
@@ -101,6 +104,17 @@ describe('XDP on the devices of a node', privileged('root'), () => {
     await eventually('nothing is left of it', async () =>
       existsSync(join(node.directory, 'bpf/ciliate/links/eth7-xdp')) ? undefined : true,
     );
+    add();
+    inside('ip link set p7 up');
+    gro('p7', true);
+    await runs('eth7');
+    // Between two looks at the devices: the name is the same, the device is not.
+    inside('ip link del eth7');
+    add();
+    inside('ip link set p7 up');
+    gro('p7', true);
+    await runs('eth7');
+    inside('ip link del eth7');
     assert.ok(program() !== undefined);
   });
 

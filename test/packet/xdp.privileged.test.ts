@@ -19,15 +19,16 @@ import { packetText } from './packet-text.ts';
 import { decapsulated, encapsulated, l4, partial, toMac, withoutChecksum } from './xdp-frames.ts';
 import { type Family, macs, type Outcome, type ServiceOptions, world, XdpWorld } from './xdp-world.ts';
 
-const {
-  LB_SVC_NODE_PORT,
-  LB_SVC_ROUTABLE,
-  LB_SVC_CLUSTER_IP,
-  LB_SVC_LOAD_BALANCER,
-  LB_SVC_SOURCE_RANGE,
-  LB_SVC_EXT_LOCAL_SCOPE,
-  LB_SVC_DSR,
-} = LbServiceFlags;
+const { LB_SVC_NODE_PORT, LB_SVC_ROUTABLE, LB_SVC_CLUSTER_IP, LB_SVC_LOAD_BALANCER, LB_SVC_SOURCE_RANGE } =
+  LbServiceFlags;
+/** Backends of this node by policy; those of a host's port; answers by the backend's node; a proxy of the node; pods that are asked instead. */
+const tcAlone = [
+  'LB_SVC_EXT_LOCAL_SCOPE',
+  'LB_SVC_HOST_PORT',
+  'LB_SVC_DSR',
+  'LB_SVC_DELEGATED',
+  'LB_SVC_LOCAL_REDIRECT',
+] as const;
 const routings = [
   ['native routing', 0],
   ['overlay', 1],
@@ -258,11 +259,15 @@ for (const [routing, routingMode] of routings) {
         });
       }
 
-      test('services that tc serves alone: backends of this node by policy, answers by the backend’s node, none', () => {
-        const routable = LB_SVC_NODE_PORT | LB_SVC_ROUTABLE;
-        for (const more of [LB_SVC_EXT_LOCAL_SCOPE, LB_SVC_DSR])
-          assert.equal(agree(syn(service([world.remote[family]], { flags: routable | more }), newPort())).by, 'tc');
-        assert.equal(agree(syn(service([]), newPort())).by, 'tc', 'a reject');
+      for (const name of tcAlone) {
+        test(`a service with ${name} is left to tc`, () => {
+          const flags = LB_SVC_NODE_PORT | LB_SVC_ROUTABLE | LbServiceFlags[name];
+          assert.equal(agree(syn(service([world.remote[family]], { flags }), newPort())).by, 'tc');
+        });
+      }
+
+      test('a service without backends is left to tc, which refuses', () => {
+        assert.equal(agree(syn(service([]), newPort())).by, 'tc');
       });
 
       test('no neighbour yet: tc asks for it', () => {
