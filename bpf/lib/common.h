@@ -45,13 +45,13 @@ struct icmphdr {
 /* A function of its own in the program, so that the verifier and the 512-byte stack see it once; not every object uses each. */
 #define subprogram static __noinline __attribute__((unused)) int
 
-/* Seconds of CLOCK_MONOTONIC as of the last tick: cheap, and lifetimes need no more. */
 /*
  * The same, verified once and for all callers: what it has found out about the packet does not multiply the paths after it. It may take
  * the context, numbers and memory, and what memory holds afterwards is unknown.
  */
 #define global_subprogram __attribute__((noinline, unused)) int
 
+/* Seconds of CLOCK_MONOTONIC as of the last tick: cheap, and lifetimes need no more. */
 static __always_inline __u32 now_seconds(void)
 {
 	return (__u32)(bpf_ktime_get_coarse_ns() / 1000000000ULL);

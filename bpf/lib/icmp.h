@@ -205,7 +205,7 @@ static __always_inline int reject_ipv4(struct __sk_buff *skb, const struct packe
 	r.icmp.checksum = fold(bpf_csum_diff(NULL, 0, (__be32 *)&r.icmp, sizeof(r.icmp) + sizeof(r.quoted), 0));
 	if (bpf_skb_change_tail(skb, ETH_HLEN_ + sizeof(r), 0) < 0)
 		return -DROP_NO_SERVICE;
-	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), 0) < 0 ? -DROP_WRITE_ERROR : 0;
+	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), BPF_F_RECOMPUTE_CSUM) < 0 ? -DROP_WRITE_ERROR : 0;
 }
 
 static __always_inline int reject_ipv6(struct __sk_buff *skb, const struct packet *p)
@@ -232,7 +232,7 @@ static __always_inline int reject_ipv6(struct __sk_buff *skb, const struct packe
 	r.icmp.icmp6_cksum = fold(sum);
 	if (bpf_skb_change_tail(skb, ETH_HLEN_ + sizeof(r), 0) < 0)
 		return -DROP_NO_SERVICE;
-	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), 0) < 0 ? -DROP_WRITE_ERROR : 0;
+	return bpf_skb_store_bytes(skb, ETH_HLEN_, &r, sizeof(r), BPF_F_RECOMPUTE_CSUM) < 0 ? -DROP_WRITE_ERROR : 0;
 }
 
 /* Answers port unreachable out of the device that the packet came in by: connect(2) then fails with ECONNREFUSED at once. */

@@ -43,7 +43,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb)
 	__builtin_memcpy(arp.sender_mac, ep->node_mac, 6);
 	arp.sender_ip = asked;
 	ret = set_macs(skb, ep->mac, ep->node_mac);
-	if (ret < 0 || bpf_skb_store_bytes(skb, ETH_HLEN_, &arp, sizeof(arp), 0) < 0)
+	if (ret < 0 || bpf_skb_store_bytes(skb, ETH_HLEN_, &arp, sizeof(arp), BPF_F_RECOMPUTE_CSUM) < 0)
 		return -DROP_WRITE_ERROR;
 	return bpf_redirect(skb->ifindex, 0);
 }
@@ -88,7 +88,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	na.checksum = fold(sum);
 	ret = set_macs(skb, ep->mac, ep->node_mac);
 	if (ret < 0 || bpf_skb_change_tail(skb, ETH_HLEN_ + sizeof(na), 0) < 0 ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN_, &na, sizeof(na), 0) < 0)
+	    bpf_skb_store_bytes(skb, ETH_HLEN_, &na, sizeof(na), BPF_F_RECOMPUTE_CSUM) < 0)
 		return -DROP_WRITE_ERROR;
 	return bpf_redirect(skb->ifindex, 0);
 }

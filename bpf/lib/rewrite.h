@@ -42,22 +42,37 @@ static __always_inline __u32 address_diff(const struct packet *p, const struct t
 	return fold_words((__u64)(__u32)~p->saddr.words[3] + (__u32)~p->daddr.words[3] + to->saddr.words[3] + to->daddr.words[3]);
 }
 
+static __always_inline __u32 port_diff(const struct packet *p, const struct tuple *to)
+{
+	return fold_words((__u64)(__u16)~p->sport + (__u16)~p->dport + to->sport + to->dport);
+}
+
+/*
+ * A device may have summed up the whole packet (CHECKSUM_COMPLETE), and its sum has to follow where no checksum inside of the packet makes up
+ * for a change. IPv4's header does; IPv6 has none, and the kernel takes it for IPv4 (before 6.16 without a way to say so).
+ */
+static __always_inline void update_device_sum(struct __sk_buff *skb, __u32 diff)
+{
+	bpf_csum_update(skb, diff);
+}
+
 /*
  * The checksum behind the IP header, which covers the addresses by a pseudo header. Only the kernel knows whether it stands for the whole
  * packet already or for the pseudo header alone (CHECKSUM_PARTIAL), so addresses and ports are told to it apart.
  */
 static __always_inline int update_l4_checksum(struct __sk_buff *skb, const struct packet *p, const struct tuple *to, __u32 addresses)
 {
-	__u32 ports = fold_words((__u64)(__u16)~p->sport + (__u16)~p->dport + to->sport + to->dport);
 	int offset = l4_csum_offset(p);
 
+	if (p->family == 6)
+		update_device_sum(skb, addresses);
 	if (offset < 0)
 		return 0;
 	if (bpf_l4_csum_replace(skb, p->l4_offset + offset, 0, addresses, BPF_F_PSEUDO_HDR | csum_flags(p)) < 0)
 		return -DROP_CSUM_L4;
 	if (packet_is_icmp(p) || (p->sport == to->sport && p->dport == to->dport))
 		return 0;
-	return bpf_l4_csum_replace(skb, p->l4_offset + offset, 0, ports, csum_flags(p)) < 0 ? -DROP_CSUM_L4 : 0;
+	return bpf_l4_csum_replace(skb, p->l4_offset + offset, 0, port_diff(p, to), csum_flags(p)) < 0 ? -DROP_CSUM_L4 : 0;
 }
 
 /* The first `size` bytes, a constant, to be changed in place; NULL: the packet is shorter. */
@@ -133,6 +148,8 @@ static __always_inline int change_ports(struct __sk_buff *skb, const struct pack
 		return put_identifier(skb, p, to);
 	if (p->sport == to->sport && p->dport == to->dport)
 		return 0;
+	if (p->flags & PACKET_CSUM_ZERO)
+		update_device_sum(skb, port_diff(p, to));
 	return p->proto == IPPROTO_SCTP ? sctp_rewrite_ports(skb, p, to) : put_ports(skb, p, to);
 }
 
@@ -197,6 +214,7 @@ static __always_inline int decrease_ttl_v6(struct __sk_buff *skb)
 		return -DROP_WRITE_ERROR;
 	ip = (void *)ip + ETH_HLEN_;
 	ip->hop_limit--;
+	update_device_sum(skb, (__u16)~bpf_htons(1));
 	return 0;
 }
 

@@ -29,8 +29,8 @@ export interface L4 {
 
 const flagBits = { FIN: 17, SYN: 2, RST: 4, ACK: 16, 'SYN,ACK': 18 } as const;
 
-export function tcp(sport: number, dport: number, flags: keyof typeof flagBits = 'SYN'): L4 {
-  const bytes = Buffer.alloc(20);
+export function tcp(sport: number, dport: number, flags: keyof typeof flagBits = 'SYN', payload = ''): L4 {
+  const bytes = Buffer.concat([Buffer.alloc(20), Buffer.from(payload)]);
   bytes.writeUInt16BE(sport, 0);
   bytes.writeUInt16BE(dport, 2);
   bytes.writeUInt32BE(1, 4);

@@ -147,7 +147,9 @@ for (const family of families) {
       packet: eth(routerMac, clientMac).ip(family.service, client, { ttl: 63 }).tcp(80, 31337, 'SYN,ACK'),
     },
   });
-  const dialled = eth().ip(client, family.service).tcp(31337, 80, 'SYN');
+  const dialled = eth()
+    .ip(client, family.service)
+    .tcp(31337, 80, 'SYN', 'x'.repeat(name === 'IPv4' ? 16 : 36));
   const rejected = eth(routerMac, clientMac).ip(family.service, client);
   packetTest(`${name}: a service without backends answers port unreachable at once`, {
     ...lxc,

@@ -11,12 +11,12 @@ import {
   type LoadedObject,
   loadObject,
   removeNetworkNamespace,
-  testRun,
 } from '@ciliate/kernel';
 import { privileged } from '../lib/privileged.ts';
 import { fullConfig, objectPath } from './config.ts';
 import type { Packet } from './packet.ts';
 import { packetText } from './packet-text.ts';
+import { runPacket } from './run-packet.ts';
 
 const verdicts = { TC_ACT_UNSPEC: -1, TC_ACT_OK: 0, TC_ACT_SHOT: 2, TC_ACT_REDIRECT: 7 } as const;
 export type Verdict = keyof typeof verdicts;
@@ -105,7 +105,7 @@ class Loader {
   run(object: LoadedObject, program: string, data: Uint8Array): { verdict: number; data: Uint8Array } {
     const loaded = object.programs.get(program);
     assert.ok(loaded !== undefined, `${object.path} has no program ${program}`);
-    const result = inNetworkNamespace(this.#namespace, () => testRun(loaded.fd, { data }));
+    const result = inNetworkNamespace(this.#namespace, () => runPacket(loaded.fd, { data }));
     return { verdict: result.retval | 0, data: result.data };
   }
 

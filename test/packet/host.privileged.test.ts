@@ -68,7 +68,7 @@ describe('from_netdev', privileged('bpf'), () => {
     });
 
     test(`${name}: a NodePort without backends is refused at once`, () => {
-      const result = harness.run(eth(ip(world, node, tcp(4000, 30_082))));
+      const result = harness.run(eth(ip(world, node, tcp(4000, 30_082, 'SYN', 'x'.repeat(name === 'IPv4' ? 16 : 36)))));
       assert.equal(result.verdict, 'TC_ACT_REDIRECT');
       assert.match(result.packet, name === 'IPv4' ? /ICMP .* type 3 code 3/ : /ICMPv6 .* type 1 code 4/);
     });

@@ -84,7 +84,11 @@ describe('from_container', privileged('bpf'), () => {
     });
 
     test(`${family.name}: a service without backends answers port unreachable`, () => {
-      const result = harness.run(eth(ip(family.client, family.empty, tcp(1000, 80)), { sourceMac: 5 }));
+      const result = harness.run(
+        eth(ip(family.client, family.empty, tcp(1000, 80, 'SYN', 'x'.repeat(family.name === 'IPv4' ? 16 : 36))), {
+          sourceMac: 5,
+        }),
+      );
       assert.equal(result.verdict, 'TC_ACT_REDIRECT');
       const expected = family.name === 'IPv4' ? 'ICMP' : 'ICMPv6';
       const [type, code] = family.name === 'IPv4' ? [3, 3] : [1, 4];

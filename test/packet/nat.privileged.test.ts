@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { mapSpecs } from '../../packages/abi/src/index.ts';
-import { KernelMap, type LoadedObject, loadObject, testRun } from '../../packages/kernel/src/index.ts';
+import { KernelMap, type LoadedObject, loadObject } from '../../packages/kernel/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
 import { address, fullConfig, objectPath } from './config.ts';
 import { describeFrame, eth, ip, mac, tcp, udp } from './frame.ts';
+import { runPacket } from './run-packet.ts';
 
 const families = [
   { name: 'IPv4', pod: '10.244.1.5', node: '172.30.0.11', world: '192.0.2.9' },
@@ -31,7 +32,7 @@ suite('translations of to_netdev and from_netdev', privileged('bpf'), () => {
     assert.ok(program !== undefined, name);
     const context = Buffer.alloc(192);
     context.writeUInt32LE(1, 40);
-    return describeFrame(Buffer.from(testRun(program.fd, { data: packet, context }).data));
+    return describeFrame(Buffer.from(runPacket(program.fd, { data: packet, context }).data));
   }
 
   /** Which of the lifetimes the flow's two entries have: [the way out, the reply]. */

@@ -9,9 +9,10 @@ import {
   type PolicyKey,
 } from '../../packages/abi/src/index.ts';
 import { maglevCodec } from '../../packages/datapath/src/index.ts';
-import { KernelMap, KernelMapOfMaps, KernelPerCpuMap, loadObject, testRun } from '../../packages/kernel/src/index.ts';
+import { KernelMap, KernelMapOfMaps, KernelPerCpuMap, loadObject } from '../../packages/kernel/src/index.ts';
 import { address, fullConfig, objectPath } from './config.ts';
 import { describeFrame, mac } from './frame.ts';
+import { runPacket } from './run-packet.ts';
 
 export const Verdict = { TC_ACT_UNSPEC: -1, TC_ACT_OK: 0, TC_ACT_SHOT: 2, TC_ACT_REDIRECT: 7 } as const;
 
@@ -163,7 +164,7 @@ export class Harness {
     const program = this.#object.programs.get(this.#program);
     assert.ok(program !== undefined);
     const before = this.#drops();
-    const { retval, data } = testRun(program.fd, { data: packet, context: context() });
+    const { retval, data } = runPacket(program.fd, { data: packet, context: context() });
     const counted = [...this.#drops()].find(([reason, packets]) => packets !== before.get(reason));
     const dropped = Object.entries(DropReason).find(([, value]) => value === counted?.[0])?.[0] ?? '';
     const number = retval | 0;

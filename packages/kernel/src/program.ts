@@ -8,6 +8,11 @@ export interface TestRunInput {
   /** struct __sk_buff, struct xdp_md, or the argument of a syscall program. */
   readonly context?: Uint8Array;
   readonly repeat?: number;
+  /**
+   * The packet comes with its sum as from a device (CHECKSUM_COMPLETE), and EBADMSG is thrown when the program has let the two part. The kernel must
+   * know BPF_F_TEST_SKB_CHECKSUM_COMPLETE.
+   */
+  readonly checksumComplete?: boolean;
 }
 
 export interface TestRunResult {
@@ -20,6 +25,8 @@ export interface TestRunResult {
 }
 
 const outSize = 70_000;
+/** BPF_F_TEST_SKB_CHECKSUM_COMPLETE of <linux/bpf.h>. */
+const checksumCompleteFlag = 1 << 2;
 
 /** Throws KernelError SYSCALL. A syscall program's context is written back. */
 export function testRun(fd: number, input: TestRunInput): TestRunResult {
@@ -40,7 +47,7 @@ export function testRun(fd: number, input: TestRunInput): TestRunResult {
     retval: 0,
     repeat: input.repeat ?? (isPacket ? 1 : 0),
     duration: 0,
-    flags: 0,
+    flags: input.checksumComplete === true ? checksumCompleteFlag : 0,
     cpu: 0,
     batch_size: 0,
   };
