@@ -22,6 +22,8 @@ export interface ProberModules {
 }
 
 const atOnce = 32;
+/** Milliseconds. */
+const soon = 1000;
 
 export class Prober implements Service {
   readonly name = 'health-prober';
@@ -29,6 +31,8 @@ export class Prober implements Service {
   readonly #modules: ProberModules;
   #latest: readonly HealthNode[] = [];
   #timestamp = new Date(0);
+  /** Milliseconds until the next round while something is missing. */
+  #hurry = soon;
   #stop = new AbortController();
   #running: Promise<void> | undefined;
 
@@ -72,12 +76,17 @@ export class Prober implements Service {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       await this.probe().catch(() => undefined);
-      // New nodes and a start before the first list are looked at sooner than the interval.
-      const known = this.#latest.length;
-      const wait =
-        known === 0 || this.#latest.some(node => node['health-endpoint'] === undefined) ? 1000 : this.#options.interval;
-      await delay(Math.min(wait, this.#options.interval), undefined, { signal, ref: false }).catch(() => undefined);
+      await delay(this.#pause(), undefined, { signal, ref: false }).catch(() => undefined);
     }
+  }
+
+  /** Nodes that come up, and a start before the first list, are looked at sooner than the interval; each time twice as late. */
+  #pause(): number {
+    const { interval } = this.#options;
+    const isWhole = this.#latest.length > 0 && this.#latest.every(node => node['health-endpoint'] && isReachable(node));
+    const pause = Math.min(this.#hurry, interval);
+    this.#hurry = isWhole ? soon : pause * 2;
+    return isWhole ? interval : pause;
   }
 
   async #probeNode(node: NodeRow): Promise<HealthNode> {
@@ -139,12 +148,11 @@ const unknownPath = (): PathStatus => ({
   http: { latency: 0, status: 'the node has no InternalIP', lastProbed: new Date().toISOString() },
 });
 
+const isReachable = (node: HealthNode): boolean =>
+  node.host['primary-address'].http.status === '' &&
+  (node['health-endpoint']?.['primary-address'].http.status ?? '') === '';
+
 /** '2/2 reachable' */
 export function reachable(health: ClusterHealth): { readonly ok: number; readonly total: number } {
-  const ok = health.nodes.filter(
-    node =>
-      node.host['primary-address'].http.status === '' &&
-      (node['health-endpoint']?.['primary-address'].http.status ?? '') === '',
-  );
-  return { ok: ok.length, total: health.nodes.length };
+  return { ok: health.nodes.filter(isReachable).length, total: health.nodes.length };
 }
