@@ -249,18 +249,16 @@ export class AgentNode {
     };
   }
 
-  get(path: string): Promise<unknown> {
+  async get(path: string): Promise<unknown> {
+    return JSON.parse(await this.getText(path));
+  }
+
+  getText(path: string): Promise<string> {
     return new Promise((resolve, reject) => {
       const call = request({ socketPath: this.socketPath, path, agent: false }, response => {
         const chunks: Buffer[] = [];
         response.on('data', chunk => chunks.push(chunk));
-        response.on('end', () => {
-          try {
-            resolve(JSON.parse(Buffer.concat(chunks).toString()));
-          } catch (error) {
-            reject(error);
-          }
-        });
+        response.on('end', () => resolve(Buffer.concat(chunks).toString()));
       });
       call.on('error', reject);
       call.end();

@@ -94,11 +94,28 @@ describe('a full map', privileged('root'), () => {
     const refused = states.filter(([, state]) => state === 'error');
     assert.deepEqual([served.length, refused.length], [1, 1], JSON.stringify(states));
     assert.match(refused[0]?.[2] ?? '', /does not fit: lb_services would need .*--bpf-lb-map-max/);
+    assert.match(await node.getText('/metrics'), /^ciliate_service_frontends_refused 1$/m);
   });
 
   test('the agent is ready, and pods are added', () => {
     const netns = node.addPod('a');
     assert.equal(node.plugin({ command: 'ADD', containerId: 'a', netns }).code, 0);
+  });
+
+  test('an agent with more of it takes over what the maps hold, and serves all', async () => {
+    const ids = async () => (await servicesOf(node)).map(one => `${one.spec.flags.name} ${one.spec.id}`);
+    const [served] = (await servicesOf(node)).filter(one => one.status.state === 'done');
+    await node.stopAgent('SIGKILL');
+    await node.startAgent(['--bpf-lb-map-max', '64']);
+    await eventually('both are done', async () =>
+      (await servicesOf(node)).every(one => one.status.state === 'done') ? true : undefined,
+    );
+    assert.match(node.log(), /"adopted":false/);
+    assert.ok((await ids()).includes(`${served?.spec.flags.name} ${served?.spec.id}`), 'ids are as before');
+    await node.stopAgent('SIGTERM');
+    await node.startAgent(['--bpf-lb-map-max', '64', '--bpf-ct-global-max', '70000']);
+    assert.match(node.log(), /"adopted":true/);
+    assert.match(node.log(), /ct keeps its \d+ entries/);
   });
 });
 

@@ -25,11 +25,15 @@ import {
   listAddresses,
   loadObject,
   NetlinkSocket,
+  openPin,
   openPinned,
+  pinnedMapInfo,
+  pinObject,
   probeFeatures,
   RingBuffer,
   removeNetworkNamespace,
   requireFeatures,
+  resizePinned,
   seededRandom,
   testRun,
 } from '@ciliate/kernel';
@@ -225,6 +229,40 @@ suite('kernel edge', privileged('bpf'), () => {
       closeSync(fd);
       socket.close();
     }
+  });
+
+  test('a pinned map of another size: its entries are in the new one, as many as fit', () => {
+    const object = loadObject({ path: objectPath('lxc.bpf.o'), rodata: fullConfig() });
+    const [backends, ranges] = [object.maps.get('lb_backends'), object.maps.get('lb_source_ranges')];
+    assert.ok(backends !== undefined && ranges !== undefined);
+    const paths = { hash: join(folder, 'resized_hash'), trie: join(folder, 'resized_trie') };
+    pinObject(backends, paths.hash);
+    pinObject(ranges, paths.trie);
+    object.close();
+    const all = Array.from({ length: 3000 }, (_, i) => i + 1);
+    const before = new KernelMap(openPin(paths.hash), mapSpecs.lb_backends);
+    for (const id of all) before.put(id, { address: new Uint8Array(16).fill(id), port: id, proto: 6, flags: 0 });
+    const trie = new KernelMap(openPin(paths.trie), mapSpecs.lb_source_ranges);
+    const key = { prefixlen: 40, revNatId: 7, address: new Uint8Array(16).fill(10) };
+    trie.put(key, { present: 1 });
+    const size = pinnedMapInfo(paths.hash)?.maxEntries ?? 0;
+    resizePinned(paths.hash, size * 2);
+    resizePinned(paths.trie, 5);
+    const after = new KernelMap(openPin(paths.hash), mapSpecs.lb_backends);
+    assert.equal(after.maxEntries, size * 2);
+    assert.deepEqual(
+      [...after.keys()].toSorted((a, b) => a - b),
+      all,
+    );
+    assert.deepEqual(after.lookup(2999), before.lookup(2999));
+    const smallTrie = new KernelMap(openPin(paths.trie), mapSpecs.lb_source_ranges);
+    assert.equal(smallTrie.maxEntries, 5);
+    assert.deepEqual(smallTrie.lookup({ ...key, prefixlen: 160 }), { present: 1 });
+    resizePinned(paths.hash, 100);
+    assert.equal(pinnedMapInfo(paths.hash)?.maxEntries, 100);
+    assert.equal(pinnedMapInfo(join(folder, 'nothing')), undefined);
+    for (const map of [before, trie, after, smallTrie]) map.close();
+    for (const path of Object.values(paths)) rmSync(path);
   });
 
   test('a pinned tcx link is made, adopted, updated, and gone after detaching', () => {

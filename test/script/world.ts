@@ -1,6 +1,13 @@
 /** A node without a kernel: real tables, controllers and reconcilers over maps that are kept in memory. */
 import { mapSpecs } from '@ciliate/abi';
-import { type AnyController, lbWrites, nothingRestored, registerControllers, restoreLbIds } from '@ciliate/control';
+import {
+  type AnyController,
+  lbMapSizes,
+  lbWrites,
+  nothingRestored,
+  registerControllers,
+  restoreLbIds,
+} from '@ciliate/control';
 import {
   endpointMapOperations,
   ipcacheOperations,
@@ -24,17 +31,19 @@ export interface WorldOptions {
 /** What outlives the agent. */
 export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
   const sizes = { ...nodeConfigDefaults, ...config };
+  const maxima = lbMapSizes(sizes);
+  const sizeOf = (name: keyof typeof mapSpecs) => ({ maxEntries: maxima[name] ?? 0 });
   let next = seed;
   const map = <K, V>(spec: ConstructorParameters<typeof FakeMap<K, V>>[0]): BpfMap<K, V> => {
     next += 1;
     return new FaultyMap(new FakeMap(spec), { rate: faults, seed: next });
   };
   return {
-    lb_services: map({ ...mapSpecs.lb_services, maxEntries: sizes.lbServicesMax }),
-    lb_backends: map({ ...mapSpecs.lb_backends, maxEntries: sizes.lbBackendsMax }),
-    lb_revnat: map({ ...mapSpecs.lb_revnat, maxEntries: sizes.lbRevnatMax }),
-    lb_affinity_match: map(mapSpecs.lb_affinity_match),
-    lb_source_ranges: map(mapSpecs.lb_source_ranges),
+    lb_services: map({ ...mapSpecs.lb_services, ...sizeOf('lb_services') }),
+    lb_backends: map({ ...mapSpecs.lb_backends, ...sizeOf('lb_backends') }),
+    lb_revnat: map({ ...mapSpecs.lb_revnat, ...sizeOf('lb_revnat') }),
+    lb_affinity_match: map({ ...mapSpecs.lb_affinity_match, ...sizeOf('lb_affinity_match') }),
+    lb_source_ranges: map({ ...mapSpecs.lb_source_ranges, ...sizeOf('lb_source_ranges') }),
     lb_maglev: new FakeMapOfMaps(map(mapSpecs.lb_maglev), {
       ...mapSpecs.lb_maglev.inner,
       value: maglevCodec(sizes.maglevSize),

@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type AnyController,
+  type LbLimits,
+  lbMapSizes,
   lbWrites,
   registerControllers,
   restoreBlocks,
@@ -348,9 +350,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     autoDirectNodeRoutes: options['auto-direct-node-routes'],
     directDevice: direct,
     routeMtu,
-    lbServicesMax: options['bpf-lb-map-max'],
-    lbBackendsMax: options['bpf-lb-map-max'],
-    lbRevnatMax: Math.min(options['bpf-lb-map-max'], 65_535),
+    ...lbLimits(options),
     policyMapMax: options['bpf-policy-map-max'],
     lbAlgorithm: options['bpf-lb-algorithm'],
     lbMode: options['bpf-lb-mode'],
@@ -377,12 +377,15 @@ function objectDir(options: AgentOptions): string {
   return places.find(place => existsSync(place)) ?? 'build/bpf';
 }
 
+/** Ids of services have 16 bits. */
+function lbLimits(options: AgentOptions): LbLimits {
+  const max = options['bpf-lb-map-max'];
+  return { lbServicesMax: max, lbBackendsMax: max, lbRevnatMax: Math.min(max, 65_535), lbSourceRangesMax: max };
+}
+
 function maxEntries(options: AgentOptions): Readonly<Record<string, number>> {
-  const lb = options['bpf-lb-map-max'];
   return {
-    lb_services: lb,
-    lb_backends: lb,
-    lb_revnat: lb,
+    ...lbMapSizes(lbLimits(options)),
     ct: options['bpf-ct-global-max'],
     nat: options['bpf-nat-global-max'],
   };

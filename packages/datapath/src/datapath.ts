@@ -226,7 +226,7 @@ export class Datapath {
       const base = options.serviceOnly ? removeBaseDevices(netlink) : baseDevices(netlink, options);
       const direct = findLink(netlink, options.directDevice)?.ifindex ?? 0;
       const config = encodeDatapathConfig(configOf(options, base, direct));
-      const { programs, adopted } = await loadPrograms({
+      const { programs, adopted, keptSizes } = await loadPrograms({
         objects: objectsOf({ ...options, acceleration: options.lbAcceleration !== 'disabled' }),
         objectDir: options.objectDir,
         pins,
@@ -235,6 +235,7 @@ export class Datapath {
         innerValueSize: { lb_maglev: options.maglevSize * 4 },
         stateFile: join(options.stateDir, 'datapath.json'),
       });
+      for (const kept of keptSizes) onError(kept);
       const attacher = new TcAttacher({ mode }, { pins, programs, netlink, onError });
       const xdp = new XdpAttacher({ bestEffort: options.lbAcceleration === 'best-effort' }, { pins, programs });
       for (const device of options.acceleratedDevices) xdp.attach(device);

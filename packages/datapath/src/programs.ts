@@ -11,9 +11,12 @@ import {
   KernelError,
   type LoadedObject,
   loadObjectAside,
+  mapTypeName,
   openPin,
+  pinnedMapInfo,
   pinObject,
   programInfo,
+  resizePinned,
 } from '@ciliate/kernel';
 import type { PinPaths } from './paths.ts';
 
@@ -185,17 +188,45 @@ async function verifyAll(options: LoadPrograms): Promise<readonly LoadedObject[]
 export interface NodePrograms {
   readonly programs: ReadonlyMap<string, NodeProgram>;
   readonly adopted: boolean;
+  /** Maps that have another size than is asked for, and keep it. */
+  readonly keptSizes: readonly KernelError[];
+}
+
+/** Maps whose entries come from the agent alone; into the others programs write all the time. */
+const ownTypes: readonly string[] = ['hash', 'lpm_trie'];
+
+/** Pinned maps get the size that is asked for. */
+function resizeMaps({ pins, maxEntries, stateFile }: LoadPrograms): readonly KernelError[] {
+  const kept: KernelError[] = [];
+  for (const [map, size] of Object.entries(maxEntries)) {
+    const info = pinnedMapInfo(pins.map(map));
+    if (info === undefined || info.maxEntries === size) continue;
+    if (ownTypes.includes(mapTypeName(info.type))) {
+      // Programs that know the old map must not be taken over, whatever happens from here on.
+      rmSync(stateFile, { force: true });
+      resizePinned(pins.map(map), size);
+    } else kept.push(sizeKept(map, info.maxEntries, size));
+  }
+  return kept;
+}
+
+function sizeKept(map: string, maxEntries: number, asked: number): KernelError {
+  return new KernelError(
+    { code: 'MAP_SIZE_KEPT', map, maxEntries },
+    `${map} keeps its ${maxEntries} entries, for what it holds: ${asked} count once its pin is removed, when no pod runs`,
+  );
 }
 
 /** Throws KernelError (VERIFIER_REJECTED, MAP_ABI_MISMATCH, OBJECT_…); then what ran before still runs. */
 export async function loadPrograms(options: LoadPrograms): Promise<NodePrograms> {
   const build = buildId(options);
+  const keptSizes = resizeMaps(options);
   const pinned = recordedBuild(options.stateFile) === build ? adopt(options) : undefined;
-  if (pinned !== undefined) return { programs: pinned, adopted: true };
+  if (pinned !== undefined) return { programs: pinned, adopted: true, keptSizes };
   const programs = await loadAll(options);
   writeFileSync(`${options.stateFile}.new`, JSON.stringify({ build }));
   renameSync(`${options.stateFile}.new`, options.stateFile);
-  return { programs, adopted: false };
+  return { programs, adopted: false, keptSizes };
 }
 
 export function closePrograms(programs: ReadonlyMap<string, NodeProgram>): void {

@@ -6,6 +6,7 @@ export type KernelErrorCode =
   | 'MAP_EXISTS'
   | 'MAP_NOT_FOUND'
   | 'MAP_ABI_MISMATCH'
+  | 'MAP_SIZE_KEPT'
   | 'OBJECT_MISSING'
   | 'OBJECT_INVALID'
   | 'OBJECT_ABI_MISMATCH'

@@ -18,6 +18,7 @@ export * from './netlink/socket.ts';
 export * from './netns.ts';
 export * from './object.ts';
 export * from './program.ts';
+export * from './resize-map.ts';
 export * from './ring-reader.ts';
 export * from './ringbuf.ts';
 export * from './types.ts';

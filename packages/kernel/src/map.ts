@@ -44,6 +44,8 @@ const sizeOptions: Readonly<Record<string, string>> = {
   lb_services: '--bpf-lb-map-max',
   lb_backends: '--bpf-lb-map-max',
   lb_revnat: '--bpf-lb-map-max',
+  lb_affinity_match: '--bpf-lb-map-max',
+  lb_source_ranges: '--bpf-lb-map-max',
   ct: '--bpf-ct-global-max',
   nat: '--bpf-nat-global-max',
 };

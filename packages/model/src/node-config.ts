@@ -22,6 +22,7 @@ export interface NodeConfig {
   readonly lbServicesMax: number;
   readonly lbBackendsMax: number;
   readonly lbRevnatMax: number;
+  readonly lbSourceRangesMax: number;
   readonly lbAlgorithm: 'random' | 'maglev';
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
   /** XDP on native devices: nowhere, on each, or on those whose driver can. */
@@ -66,7 +67,8 @@ export const nodeConfigDefaults = {
   routeMtu: 1450,
   lbServicesMax: 65_536,
   lbBackendsMax: 65_536,
-  lbRevnatMax: 65_536,
+  lbRevnatMax: 65_535,
+  lbSourceRangesMax: 65_536,
   lbAlgorithm: 'random',
   lbMode: 'snat',
   lbAcceleration: 'disabled',

@@ -31,6 +31,7 @@ export function scriptFlags(script: string): ScriptFlags {
       lbServicesMax: max,
       lbBackendsMax: max,
       lbRevnatMax: max,
+      lbSourceRangesMax: max,
     },
     stateFile: (flags.get('lb-state-file') ?? '').replace(/^\$(WORK|\{WORK\})\//, ''),
     redirectCidrs: (flags.get('lrp-address-matcher-cidrs') ?? '').split(',').filter(text => text !== ''),

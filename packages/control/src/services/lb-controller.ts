@@ -74,7 +74,7 @@ class LbCompiler {
   readonly #tables: LbTables;
   readonly #config: LbConfig;
   readonly #modules: ControllerModules;
-  readonly #state = new LbState();
+  readonly #state: LbState;
   readonly #places: BackendPlaces;
   /** Addresses of endpoints as last seen, by table and key: a row that goes says no more where it was. */
   readonly #addresses = new Map<string, readonly Address[]>();
@@ -83,6 +83,8 @@ class LbCompiler {
   readonly #refused = new Set<string>();
   /** Addresses whose owners may be others. */
   readonly #servedChanged = new Set<Address>();
+  /** Addresses of refused services alone: what they do not serve is dropped too, as long as there is room. */
+  readonly #guests = new Set<Address>();
   /** What this node's devices have. */
   #own: ReadonlySet<Address> = new Set();
   #first = true;
@@ -92,6 +94,7 @@ class LbCompiler {
     this.#config = config;
     this.#modules = modules;
     this.#places = new BackendPlaces(tables, config);
+    this.#state = new LbState(config);
     this.#state.restore(restore);
   }
 
@@ -147,10 +150,32 @@ class LbCompiler {
       const [type] = types.sort();
       // A node's own address serves more than services, whoever has put it there; one of a device is this node's, whatever the API says.
       const isNode = nodes.by('address', address).length > 0 || this.#own.has(address);
-      if (type === undefined || isNode || !this.#config.unservedDropped) lbRows.delete(txn, unservedKey(address));
-      else upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
+      if (type === undefined || isNode || !this.#config.unservedDropped || !this.#hasRoom(address)) {
+        this.#guests.delete(address);
+        lbRows.delete(txn, unservedKey(address));
+      } else upsert(lbRows, txn, unservedRow(address, type, this.#modules.clock.now()));
     }
     this.#servedChanged.clear();
+    for (const address of this.#guests) {
+      if (this.#entries <= this.#config.lbServicesMax) break;
+      this.#guests.delete(address);
+      lbRows.delete(txn, unservedKey(address));
+    }
+  }
+
+  get #entries(): number {
+    return this.#state.serviceEntries + this.#guests.size;
+  }
+
+  /** An address of a service that is there has its room; others are guests. */
+  #hasRoom(address: Address): boolean {
+    if (this.#state.owns(address)) {
+      this.#guests.delete(address);
+      return true;
+    }
+    if (!this.#guests.has(address) && this.#entries >= this.#config.lbServicesMax) return false;
+    this.#guests.add(address);
+    return true;
   }
 
   #compile(txn: WriteTxn): void {
@@ -204,8 +229,10 @@ class LbCompiler {
     const ids = { service: this.#state.serviceId(key), backend: (one: FrontendBackend) => this.#state.backendId(one) };
     const now = this.#modules.clock.now();
     const row = compileFrontend(frontend, ids, backend => this.#flags(backend), now);
-    if (this.#refused.delete(key)) lbRows.insert(txn, row);
-    else upsert(lbRows, txn, row);
+    if (this.#refused.delete(key)) {
+      lbRows.insert(txn, row);
+      this.#servedChanged.add(frontend.address);
+    } else upsert(lbRows, txn, row);
   }
 
   #refuse(frontend: FrontendRow, reason: string, txn: WriteTxn): void {

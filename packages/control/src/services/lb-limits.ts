@@ -3,6 +3,7 @@ export interface LbUse {
   readonly services: number;
   readonly backends: number;
   readonly revnats: number;
+  readonly sourceRanges: number;
 }
 
 export interface LbLimits {
@@ -10,6 +11,19 @@ export interface LbLimits {
   readonly lbServicesMax: number;
   readonly lbBackendsMax: number;
   readonly lbRevnatMax: number;
+  readonly lbSourceRangesMax: number;
+}
+
+/** Sizes of the maps in the kernel. A backend that keeps clients has a slot, so that lb_affinity_match need not be counted. */
+export function lbMapSizes(limits: LbLimits): Readonly<Record<string, number>> {
+  const { lbServicesMax, lbBackendsMax, lbRevnatMax, lbSourceRangesMax } = limits;
+  return {
+    lb_services: lbServicesMax,
+    lb_backends: lbBackendsMax,
+    lb_revnat: lbRevnatMax,
+    lb_affinity_match: lbServicesMax,
+    lb_source_ranges: lbSourceRangesMax,
+  };
 }
 
 /** Why a change to `after` is refused; undefined when it fits. */
@@ -18,6 +32,7 @@ export function refusal(after: LbUse, limits: LbLimits): string | undefined {
     ['lb_services', after.services, limits.lbServicesMax],
     ['lb_backends', after.backends, limits.lbBackendsMax],
     ['lb_revnat', after.revnats, limits.lbRevnatMax],
+    ['lb_source_ranges', after.sourceRanges, limits.lbSourceRangesMax],
   ] as const;
   const full = maps.find(([, needed, max]) => needed > max);
   if (full === undefined) return undefined;

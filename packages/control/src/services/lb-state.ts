@@ -31,8 +31,16 @@ export class LbState {
   /** Backends that at least one frontend uses as leaving; few at any time. */
   readonly #leaving = new Map<string, LeavingUses>();
   readonly #touched = new Set<Address>();
-  /** Entries of lb_services. */
+  /** Entries of lb_services, without those that drop what an address does not serve; entries of lb_source_ranges. */
   #slots = 0;
+  #sourceRanges = 0;
+  /** Frontends of an address that serves nothing but services: such an address has one entry more. */
+  readonly #owned = new Map<Address, number>();
+  readonly #unservedDropped: boolean;
+
+  constructor({ unservedDropped }: { readonly unservedDropped: boolean }) {
+    this.#unservedDropped = unservedDropped;
+  }
 
   restore({ services, backends }: LbRestore): void {
     this.services.restore(services);
@@ -43,9 +51,10 @@ export class LbState {
   useAtMostWith(frontends: readonly FrontendRow[]): LbUse {
     const sum = (count: (frontend: FrontendRow) => number) => frontends.reduce((all, one) => all + count(one), 0);
     return {
-      services: this.#slots + sum(slotCount),
+      services: this.serviceEntries + sum(slotCount) + frontends.length,
       backends: this.backends.claimed + sum(frontend => backendsOf(frontend).length),
       revnats: this.#held.size + frontends.length,
+      sourceRanges: this.#sourceRanges + sum(frontend => frontend.sourceRanges.length),
     };
   }
 
@@ -53,18 +62,40 @@ export class LbState {
   useWith(frontends: readonly FrontendRow[]): LbUse {
     const uses = new Map<string, number>();
     const count = (key: string, by: number) => uses.set(key, (uses.get(key) ?? this.#uses(key)) + by);
-    let services = this.#slots;
+    const owned = new Map<Address, number>();
+    const countOwned = ({ address }: FrontendRow, by: number) =>
+      owned.set(address, (owned.get(address) ?? this.#owned.get(address) ?? 0) + by);
+    let services = this.serviceEntries;
     let revnats = this.#held.size;
+    let sourceRanges = this.#sourceRanges;
     for (const frontend of frontends) {
       const before = this.#held.get(portKey(frontend));
       services += slotCount(frontend) - (before === undefined ? 0 : slotCount(before));
       revnats += before === undefined ? 1 : 0;
+      sourceRanges += frontend.sourceRanges.length - (before?.sourceRanges.length ?? 0);
+      if (before !== undefined && this.#hasOwn(before)) countOwned(before, -1);
+      if (this.#hasOwn(frontend)) countOwned(frontend, 1);
       for (const backend of before === undefined ? [] : backendsOf(before)) count(portKey(backend), -1);
       for (const backend of backendsOf(frontend)) count(portKey(backend), 1);
     }
     let backends = this.backends.claimed;
     for (const [key, total] of uses) backends += Number(total > 0) - Number(this.#uses(key) > 0);
-    return { services, backends, revnats };
+    for (const [address, total] of owned) services += Number(total > 0) - Number(this.owns(address));
+    return { services, backends, revnats, sourceRanges };
+  }
+
+  /** Of lb_services. */
+  get serviceEntries(): number {
+    return this.#slots + this.#owned.size;
+  }
+
+  /** The address has room for the entry that drops what it does not serve. */
+  owns(address: Address): boolean {
+    return this.#owned.has(address);
+  }
+
+  #hasOwn(frontend: FrontendRow): boolean {
+    return this.#unservedDropped && frontend.ownsAddress;
   }
 
   /** Counts a frontend in place of its older version; false when the ids are used up. */
@@ -80,6 +111,8 @@ export class LbState {
     this.#touch(backends);
     this.#held.set(key, frontend);
     this.#slots += slotCount(frontend);
+    this.#sourceRanges += frontend.sourceRanges.length;
+    if (this.#hasOwn(frontend)) this.#owned.set(frontend.address, (this.#owned.get(frontend.address) ?? 0) + 1);
     return true;
   }
 
@@ -144,10 +177,18 @@ export class LbState {
     this.#touch(backends);
     this.#held.delete(key);
     this.#slots -= slotCount(frontend);
+    this.#sourceRanges -= frontend.sourceRanges.length;
+    if (this.#hasOwn(frontend)) this.#disown(frontend.address);
     for (const backend of backends) {
       if (backend.state !== 'active') this.#countLeaving(backend, -1);
       this.#leave(portKey(backend));
     }
+  }
+
+  #disown(address: Address): void {
+    const others = (this.#owned.get(address) ?? 0) - 1;
+    if (others > 0) this.#owned.set(address, others);
+    else this.#owned.delete(address);
   }
 
   #uses(backend: string): number {
