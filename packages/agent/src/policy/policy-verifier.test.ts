@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type PolicyEntry, PolicyFlags, type PolicyKey } from '@ciliate/abi';
-import { sceneFromTables, type TableScene } from '@ciliate/control';
-import { allLabels, defineTables, PolicyContent, type PolicyGroupRow } from '@ciliate/model';
+import { registerControllers, sceneFromTables, type TableScene } from '@ciliate/control';
+import {
+  allLabels,
+  defineTables,
+  networkPolicyFromK8s,
+  nodeConfigDefaults,
+  PolicyContent,
+  type PolicyGroupRow,
+  parseAddress,
+} from '@ciliate/model';
 import { createDatabase, done, FakeClock, pending } from '@ciliate/tables';
 import type { Log } from '../log.ts';
 import { PolicyVerifier } from './policy-verifier.ts';
@@ -126,6 +134,41 @@ test('verifyAll compares at once', () => {
   assert.deepEqual(verifier.verifyAll(), { maps: 2, endpoints: 0, differences: [] });
   maps.delete(1);
   assert.equal(verifier.verifyAll().differences.length, 2);
+});
+
+test('an identity that nobody has any more is no difference as long as it is there', async () => {
+  const { tables, db, maps, verifier, clock } = setup(0);
+  const config = { ...nodeConfigDefaults, nodeName: 'n' };
+  const controllers = registerControllers(tables, config, { database: db, clock });
+  for (const controller of controllers) controller.start();
+  const labels = (app: string) => ({ 'k8s:io.kubernetes.pod.namespace': 'shop', 'k8s:app': app });
+  const spec = { podSelector: {}, ingress: [{ from: [{ podSelector: { matchLabels: { app: 'friend' } } }] }] };
+  const parsed = networkPolicyFromK8s({ metadata: { name: 'p', namespace: 'shop' }, spec });
+  assert.ok('row' in parsed);
+  db.write(txn => {
+    tables.policies.insert(txn, parsed.row);
+    tables.endpoints.insert(txn, {
+      ...{ id: 5, containerId: 'c', containerDevice: 'eth0', netns: '', network: '', device: 'lxc5', ifindex: 9 },
+      ...{ mac: '', nodeMac: '', addresses: [parseAddress('10.244.1.5')], podNamespace: 'shop', podName: 'web' },
+      ...{ podUid: '', kind: 'pod', state: 'ready', identity: 300, labels: labels('web') },
+    });
+    for (const [id, app] of [
+      [300, 'web'],
+      [400, 'friend'],
+    ] as const) {
+      tables.identities.insert(txn, { id, labels: labels(app), reserved: false });
+    }
+  });
+  await clock.advance(1000);
+  db.write(txn => {
+    for (const row of tables.policyGroups.all()) {
+      tables.policyGroups.insert(txn, { ...row, status: done(0) });
+      maps.set(row.id, [...row.content.entries()]);
+    }
+  });
+  assert.ok([...maps.values()].flat().some(([{ identity }]) => identity === 400));
+  assert.deepEqual(verifier.verifyAll().differences, []);
+  for (const controller of controllers) controller.stop();
 });
 
 test('a large map is read over several ticks, and anew when it changes meanwhile', async () => {

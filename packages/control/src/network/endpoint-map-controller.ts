@@ -1,7 +1,6 @@
 /** endpoints, this node, its devices (with --service-only its pods too), and the policy that is in force for each → endpointMapRows. */
 import { EndpointFlags } from '@ciliate/abi';
 import {
-  type Address,
   type DeviceRow,
   type EndpointMapRow,
   type EndpointPolicyRow,
@@ -16,7 +15,7 @@ import {
 import { type ChangesOf, Controller, type ControllerModules, type WriteTxn } from '@ciliate/tables';
 import { writeWinners } from '../claim-controller.ts';
 import { type Claim, Claims } from '../claims.ts';
-import { noPolicyRestored, type PolicyRestore } from '../policy/policy-controller.ts';
+import { noPolicyRestored, type PolicyRestore, type RestoredPolicy } from '../policy/policy-controller.ts';
 import { deviceEntries, endpointEntries, foreignEntries, nodeEntries } from './compile-endpoints.ts';
 
 /** What an entry of the endpoints map says about policy. */
@@ -102,7 +101,7 @@ export function endpointMapController(
 class PolicyInForce {
   readonly #tables: EndpointMapTables;
   readonly #config: NodeConfig;
-  readonly #restored: Map<string, EntryPolicy>;
+  readonly #restored: ReadonlyMap<string, RestoredPolicy>;
   readonly #hadPolicies: boolean;
   /** By group: what the kernel holds. */
   readonly #applied = new Map<number, EntryPolicy>();
@@ -111,7 +110,7 @@ class PolicyInForce {
   constructor(tables: EndpointMapTables, config: NodeConfig, restore: PolicyRestore) {
     this.#tables = tables;
     this.#config = config;
-    this.#restored = new Map(restore.endpoints);
+    this.#restored = restore.endpoints;
     this.#hadPolicies = [...restore.endpoints.values()].some(({ flags }) => (flags & policyFlags) !== 0);
   }
 
@@ -134,14 +133,14 @@ class PolicyInForce {
 
   put(endpoint: string, entries: readonly Claim<EndpointMapRow>[]): readonly Claim<EndpointMapRow>[] {
     return entries.map(claim => {
-      const { group, revision, flags } = this.#of(endpoint, claim.row.address);
+      const { group, revision, flags } = this.#of(endpoint, claim.row);
       const { value } = claim.row;
       const policy = { policyGroup: group, policyRevision: revision, flags: value.flags | flags };
       return { ...claim, row: { ...claim.row, value: { ...value, ...policy } } };
     });
   }
 
-  #of(endpoint: string, address: Address): EntryPolicy {
+  #of(endpoint: string, { address, value }: Pick<EndpointMapRow, 'address' | 'value'>): EntryPolicy {
     const { endpointPolicies, policyGroups } = this.#tables;
     const group = endpointPolicies.get(endpoint)?.group;
     const applied = group === undefined ? undefined : this.#applied.get(group);
@@ -149,7 +148,8 @@ class PolicyInForce {
       this.#last.set(endpoint, applied);
       return applied;
     }
-    const before = this.#last.get(endpoint) ?? this.#restored.get(address);
+    const restored = this.#restored.get(address);
+    const before = this.#last.get(endpoint) ?? (restored?.ifindex === value.ifindex ? restored : undefined);
     if (before !== undefined) return before;
     if (endpoint === hostEndpoint) return open;
     // Policies are not known yet: a node that had some lets nobody new through, one that had none goes on so.

@@ -49,11 +49,18 @@ export interface PolicyControllerOptions extends PolicyCompilerOptions {
 
 /** What the kernel held before this agent started. */
 export interface PolicyRestore {
-  /** Endpoint's address → its group, revision and flags. */
-  readonly endpoints: ReadonlyMap<
-    string,
-    { readonly group: number; readonly revision: number; readonly flags: number }
-  >;
+  /** By the endpoint's address. */
+  readonly endpoints: ReadonlyMap<string, RestoredPolicy>;
+}
+
+/** Of one endpoint; group 0: no policy was about it. */
+export interface RestoredPolicy {
+  readonly group: number;
+  readonly revision: number;
+  /** enum endpoint_flags; those of policy alone. */
+  readonly flags: number;
+  /** Of the endpoint's device: another endpoint may get the address. */
+  readonly ifindex: number;
 }
 
 export const noPolicyRestored: PolicyRestore = { endpoints: new Map() };

@@ -13,7 +13,7 @@ import {
   prefixAddress,
 } from '@ciliate/model';
 import { isExactClass } from './exact-classes.ts';
-import type { PolicyRestore } from './policy-controller.ts';
+import type { PolicyRestore, RestoredPolicy } from './policy-controller.ts';
 
 /** Numbers of blocks and addresses that the kernel held before this agent started. */
 export interface BlockRestore {
@@ -32,9 +32,9 @@ export const linger = 10_000;
 
 export function restorePolicies(entries: Iterable<readonly [EndpointKey, EndpointEntry]>): PolicyRestore {
   const kinds = EndpointFlags.ENDPOINT_HOST | EndpointFlags.ENDPOINT_ROUTER | EndpointFlags.ENDPOINT_HEALTH;
-  const endpoints = new Map<string, { group: number; revision: number; flags: number }>();
-  for (const [{ address }, { policyGroup: group, policyRevision: revision, flags }] of entries) {
-    if (group > 0) endpoints.set(addressFromBytes(address), { group, revision, flags: flags & ~kinds });
+  const endpoints = new Map<string, RestoredPolicy>();
+  for (const [{ address }, { policyGroup: group, policyRevision: revision, flags, ifindex }] of entries) {
+    endpoints.set(addressFromBytes(address), { group, revision, flags: flags & ~kinds, ifindex });
   }
   return { endpoints };
 }

@@ -18,7 +18,7 @@ import { blockKey, blockOfKey } from './named-addresses.ts';
 import { blockIdentity, classIdentity, type PeerContext, type PeerIdentity } from './peers.ts';
 import type { SceneInput } from './scene.ts';
 
-type Numbers = NonNullable<SceneInput['numbers']>;
+type Numbers = Pick<NonNullable<SceneInput['numbers']>, 'blocks' | 'classes'>;
 
 const ofNodes: readonly number[] = [
   reservedIdentities.host,

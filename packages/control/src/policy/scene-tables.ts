@@ -40,7 +40,11 @@ export function sceneFromTables(tables: Tables, { nodeName, nodeLabels, ...setti
     serviceTargets: peer => tables.serviceTargets.get(peerKey(peer)) ?? noTargets,
     hostLabels: Object.fromEntries(own),
     nodes: nodes.all().map(row => peerNode({ ...row, labels: kept(row.labels) }, tables, servers)),
-    numbers: { blocks: tables.addressBlocks.all(), classes: tables.addressClasses.all() },
+    numbers: {
+      blocks: tables.addressBlocks.all(),
+      classes: tables.addressClasses.all(),
+      identities: tables.identities.all().filter(({ reserved }) => !reserved),
+    },
   });
 }
 

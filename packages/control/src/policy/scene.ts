@@ -4,6 +4,7 @@ import {
   type AddressBlockRow,
   type AddressClassRow,
   type CidrGroupRow,
+  type IdentityRow,
   isIPv4,
   type Labels,
   labelsKey,
@@ -50,7 +51,12 @@ export interface SceneInput {
   /** Blocks of Cilium's policies hold nodes too. */
   readonly cidrMatchesNodes: boolean;
   /** Numbers as a node has given them; absent: the scene gives its own. */
-  readonly numbers?: { readonly blocks: readonly AddressBlockRow[]; readonly classes: readonly AddressClassRow[] };
+  readonly numbers?: {
+    readonly blocks: readonly AddressBlockRow[];
+    readonly classes: readonly AddressClassRow[];
+    /** Those that nobody has too: policy maps know them until the operator takes them away. */
+    readonly identities: readonly Pick<IdentityRow, 'id' | 'labels'>[];
+  };
   /** Milliseconds since 1970. */
   readonly now: number;
 }
@@ -223,6 +229,9 @@ export class PolicyScene {
 
 function identitiesOf(input: SceneInput, reserved: readonly Somebody[]): readonly PeerIdentity[] {
   const found = new Map<number, PeerIdentity>();
+  for (const { id, labels } of input.numbers?.identities ?? []) {
+    found.set(id, { id, labels, prefix: undefined, kind: 'labels', namedPorts: noPorts });
+  }
   for (const { identity, labels, namedPorts } of [...reserved, ...input.pods]) {
     const before = found.get(identity)?.namedPorts ?? noPorts;
     const merged = new Map(before);
