@@ -132,7 +132,7 @@ for (const [routing, routingMode] of routings) {
       };
 
       for (const [name, change] of [...(passedOn.both ?? []), ...(passedOn[family] ?? [])]) {
-        test(`a packet ${name} is passed on as it came`, () => {
+        test(`a packet ${name} is left as it came`, () => {
           for (const proto of protocols) {
             assert.equal(both.xdp.onlyXdp(change(request(proto)), 'eth0'), undefined, proto);
             assert.equal(both.xdp.onlyXdp(change(answer(proto)), 'eth0'), undefined, `${proto}, an answer`);
@@ -171,7 +171,7 @@ for (const [routing, routingMode] of routings) {
         }
       });
 
-      test('less than an IP header is passed on', () => {
+      test('less than an IP header is left as it came', () => {
         const frame = request('tcp');
         for (let length = 14; length < (family === 4 ? 34 : 54); length += 1)
           assert.equal(both.xdp.onlyXdp(frame.subarray(0, length), 'eth0'), undefined);
