@@ -1,14 +1,16 @@
 /**
  * --service-only: a cluster whose pods another CNI has wired (plain bridges, routes, masquerade, conntrack that drops what it does not know)
- * without kube-proxy. The devices of node 1 are found, its bridge with them; node 2 has programs on its native device alone, as where pods'
- * devices have no addresses.
+ * without kube-proxy; by tc alone and with XDP. The devices of node 1 are found, its bridge with them; node 2 has programs on its native device
+ * alone, as where pods' devices have no addresses.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
-import { eventually } from '../lib/cluster.ts';
+import { MetricDirection, mapSpecs, VerdictSource } from '@ciliate/abi';
+import { closeFd, KernelPerCpuMap, openPin, setDeviceFeature } from '@ciliate/kernel';
+import { eventually, run } from '../lib/cluster.ts';
 import { nodeAddresses, outsider, PlainCluster } from '../lib/plain-cluster.ts';
 import { privileged } from '../lib/privileged.ts';
 import { dialSctp, SctpServer } from '../lib/sctp.ts';
@@ -100,15 +102,25 @@ interface Answer {
   readonly client: string;
 }
 
-describe('services alone, pods of another CNI', privileged('root'), () => {
-  const common = { name, pods, agentArguments: ['--service-only', '--enable-health-checking'] };
+const suite = (acceleration: 'disabled' | 'best-effort') => (): void => {
+  const agentArguments = ['--service-only', '--enable-health-checking', '--bpf-lb-acceleration', acceleration];
+  const common = { name, pods, agentArguments };
   const addresses = new PlainCluster({ ...common, objects: {}, devices: ['', 'eth0'] });
   const cluster = new PlainCluster({ ...common, objects: objectsOf(addresses), devices: ['', 'eth0'] });
   const netfilter = async (i: number) =>
     (await cluster.onNode(i, 'sh', '-c', 'iptables-save; ip6tables-save; nft list ruleset')).stdout
       .replaceAll(/\[\d+:\d+\]|packets \d+ bytes \d+|^#.*$/gm, '')
       .trim();
-  before(() => cluster.up());
+  before(async () => {
+    await cluster.up();
+    if (acceleration === 'disabled') return;
+    for (const port of ['node-1', 'node-2', 'out']) setDeviceFeature(port, 'rx-gro', true, `/run/netns/${name}-lan`);
+    for (const node of cluster.nodes)
+      await eventually('XDP runs', async () => {
+        const { stdout } = await run('nsenter', [`--net=${node.netns}`, 'ip', '-d', 'link', 'show', 'eth0']);
+        return stdout.includes('xdp_netdev') ? true : undefined;
+      });
+  });
   after(() => cluster.down());
 
   const at = (ip: string, port: number) => `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}/`;
@@ -345,4 +357,21 @@ describe('services alone, pods of another CNI', privileged('root'), () => {
     const status = JSON.stringify(await first.get('/v1/healthz'));
     assert.match(status, /"serviceOnly":true/);
   });
-});
+
+  if (acceleration === 'disabled') return;
+  test('XDP has done its part, on native devices alone', () => {
+    for (const [i, node] of cluster.nodes.entries()) {
+      const fd = openPin(join(node.directory, 'bpf/ciliate/maps/forwarded'));
+      const index = VerdictSource.XDP_NETDEV * 4 + MetricDirection.METRIC_INGRESS;
+      const values = new KernelPerCpuMap(fd, mapSpecs.forwarded).lookup(index) ?? [];
+      closeFd(fd);
+      assert.ok(
+        values.some(({ packets }) => packets > 0n),
+        `node ${i + 1}`,
+      );
+    }
+  });
+};
+
+describe('services alone, pods of another CNI', privileged('root'), suite('disabled'));
+describe('services alone, with XDP', privileged('root'), suite('best-effort'));

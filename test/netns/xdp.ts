@@ -1,6 +1,8 @@
 /** Services through XDP with real packets, in both families: what comes and goes, switched on and off under load, agents that end. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { MetricDirection, mapSpecs, VerdictSource } from '@ciliate/abi';
@@ -219,6 +221,27 @@ export function xdpSuite(routing: 'native' | 'vxlan'): void {
       const before = pinnedLinkInfo(link);
       await underLoad(50, () => restartAgent(cluster, 'node-1'));
       assert.deepEqual(pinnedLinkInfo(link), before);
+    });
+
+    test('an agent that is killed while datagrams come: none is lost', async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'ciliate-stream-'));
+      const stop = join(folder, 'stop');
+      const script = join(import.meta.dirname, '../lib/udp-stream.ts');
+      const streams = families.map(family =>
+        cluster.execLong('outside', 60_000, process.execPath, script, node[family], port('far', 'echo'), stop),
+      );
+      try {
+        await new Promise(resolve => setTimeout(resolve, 500));
+        await restartAgent(cluster, 'node-1');
+      } finally {
+        writeFileSync(stop, '');
+      }
+      for (const { stdout, stderr } of await Promise.all(streams)) {
+        const { sent, answered } = JSON.parse(stdout || '{}') as { sent: number; answered: number };
+        assert.ok(sent > 50, stderr);
+        assert.equal(answered, sent);
+      }
+      rmSync(folder, { recursive: true });
     });
 
     test('switched off and on, and to another build, under load: no request fails, no connection breaks', async () => {
