@@ -1,6 +1,7 @@
 /** EndpointSlices (one set per family, at most 100 endpoints each) and the old Endpoints of every Service with a selector. */
 import { type JsonObject, type KubeObject, listAt, numberAt, objectAt, sameJson, textAt } from '../apiserver/object.ts';
 import { type Client, ownerReference } from './client.ts';
+import { mirrorEndpoints } from './mirror-endpoints.ts';
 import { isReady } from './workloads.ts';
 
 const maxEndpoints = 100;
@@ -154,7 +155,12 @@ function slicesWrittenFor(client: Client, service: KubeObject): readonly KubeObj
 export function syncEndpoints(client: Client, service: KubeObject): void {
   const selector = Object.entries(objectAt(service, 'spec', 'selector'));
   const { namespace } = service.metadata;
-  if (selector.length === 0 || textAt(service, 'spec', 'type') === 'ExternalName') return;
+  if (textAt(service, 'spec', 'type') === 'ExternalName') return;
+  if (selector.length === 0) {
+    const manual = client.get('Endpoints', namespace, service.metadata.name);
+    if (manual !== undefined) mirrorEndpoints(client, manual);
+    return;
+  }
   const zones = new Map(
     client.list('Node').map(node => [node.metadata.name, node.metadata.labels?.['topology.kubernetes.io/zone'] ?? '']),
   );

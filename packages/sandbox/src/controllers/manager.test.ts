@@ -148,6 +148,27 @@ describe('controllers', () => {
     edit('Pod', pod.metadata.name, object => ({ ...object, metadata: { ...object.metadata, labels: { app: 'web' } } }));
   });
 
+  test('Endpoints of a Service without selector are mirrored, a slice for each family', async () => {
+    make('Service', 'manual', { ports: [{ port: 80 }] });
+    const subset = { addresses: [{ ip: '10.9.0.1' }, { ip: 'fd00:9::1' }], notReadyAddresses: [{ ip: '10.9.0.2' }] };
+    const metadata = { namespace: 'default', name: 'manual' };
+    const subsets = [{ ...subset, ports: [{ port: 8080 }] }];
+    store().create(resourceOf('Endpoints'), { apiVersion: 'v1', kind: 'Endpoints', metadata, subsets });
+    const has = (family: string) => get('EndpointSlice', `manual-mirrored-${family}-0`) !== undefined;
+    await until('both', () => ['ipv4', 'ipv6'].every(has));
+    const slice = get('EndpointSlice', 'manual-mirrored-ipv4-0');
+    assert.deepEqual(
+      listAt(slice, 'endpoints').map(one => [textAt(one, 'addresses', 0), textAt(one, 'conditions', 'ready')]),
+      [
+        ['10.9.0.1', 'true'],
+        ['10.9.0.2', 'false'],
+      ],
+    );
+    assert.equal(numberAt(slice, 'ports', 0, 'port'), 8080);
+    edit('Endpoints', 'manual', old => ({ ...old, subsets: [] }));
+    await until('none', () => get('EndpointSlice', 'manual-mirrored-ipv4-0') === undefined);
+  });
+
   test('a DaemonSet has a pod on each node and replaces them one at a time', async () => {
     make('DaemonSet', 'ds', { selector: { matchLabels: { app: 'ds' } }, template: template('ds', 'a') });
     await until('2 ready', () => numberAt(get('DaemonSet', 'ds'), 'status', 'numberReady') === 2);

@@ -5,6 +5,7 @@ import { ApiError } from '../apiserver/status.ts';
 import type { StoreEvent } from '../apiserver/store.ts';
 import { Client, type ControllerModules } from './client.ts';
 import { removeEndpoints, syncEndpoints } from './endpoint-slices.ts';
+import { mirrorEndpoints } from './mirror-endpoints.ts';
 import { schedule } from './scheduler.ts';
 import { ServiceSelectors } from './service-selectors.ts';
 import { syncDaemonSet, syncDeployment, syncReplicaSet, syncStatefulSet } from './workloads.ts';
@@ -27,6 +28,7 @@ const syncs: Readonly<Record<string, (client: Client, object: KubeObject) => voi
   DaemonSet: syncDaemonSet,
   StatefulSet: syncStatefulSet,
   Service: syncEndpoints,
+  Endpoints: mirrorEndpoints,
   Pod: schedule,
 };
 
