@@ -36,7 +36,7 @@ subprogram answer_host(struct __sk_buff *skb, struct packet *p)
 	if (!entry)
 		return TC_ACT_UNSPEC;
 	ifindex = entry->ifindex;
-	ret = restore_frontend(skb, p, entry->rev_nat_id);
+	ret = restore_frontend(skb, p, entry);
 	device = netdev_lookup(ifindex);
 	if (ret < 0 || !device)
 		return ret < 0 ? ret : TC_ACT_UNSPEC;
@@ -64,22 +64,24 @@ static __always_inline int on_to_backend(struct __sk_buff *skb, struct packet *p
 static __always_inline int arrive_foreign(struct __sk_buff *skb, struct packet *p)
 {
 	enum answered found = ANSWERS_NOTHING;
-	struct ct_service_entry *flow = NULL;
 	struct endpoint_entry *from;
+	struct target to = {};
 	bool inside = false;
 	int ret = undo_nat(skb, p, &found);
 
 	if (ret >= 0 && !found && lb_may_apply(p)) {
 		from = endpoint_lookup(&p->saddr);
 		inside = from && (from->flags & ENDPOINT_FOREIGN);
-		ret = find_target(skb, p, &flow, inside);
+		ret = find_target(skb, p, &to, inside);
 	}
 	if (ret != TC_ACT_OK)
 		return ret;
+	if (found == ANSWERS_SERVICE && endpoint_lookup(&p->daddr))
+		return to_routing(skb);
 	if (found)
 		return pass_on(skb, p, IDENTITY_WORLD);
-	if (flow)
-		return on_to_backend(skb, p, flow, inside);
+	if (to.flow)
+		return on_to_backend(skb, p, to.flow, inside);
 	if (!endpoint_lookup(&p->daddr))
 		return is_unserved(&p->daddr) ? -DROP_NO_SERVICE : TC_ACT_UNSPEC;
 	if (!tracks(CT_EGRESS))

@@ -87,6 +87,9 @@ static __always_inline bool ct_entry_lives(const struct ct_key *key, const struc
 	bool closed = (entry->flags & CT_CLOSED) == CT_CLOSED;
 	bool hairpin;
 
+	/* Replies pass another node: there is no other half. */
+	if (key->direction == CT_SERVICE && (entry->flags & CT_DSR))
+		return !expired;
 	if (key->direction == CT_SERVICE && !closed && (expired || (entry->flags & CT_CLOSED)))
 		return reply_half_lives(key, (const struct ct_service_entry *)entry, now);
 	if (!expired || closed || !entry->rev_nat_id)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* On every endpoint's device: one program set per node; what differs between endpoints is in the endpoints map. */
 #include "lib/bypass.h"
+#include "lib/dsr_take.h"
 #include "lib/neighbour.h"
 #include "lib/skip.h"
 
@@ -121,7 +122,7 @@ static __always_inline int as_the_client_knows(struct __sk_buff *skb, struct pac
 		return 0;
 	ct_touch(flow, p, true);
 	skb->mark = MARK_DONE;
-	return restore_frontend(skb, p, flow->rev_nat_id);
+	return restore_frontend(skb, p, flow);
 }
 
 /* Past this node's endpoints: services, replies of flows that came from outside, the node itself, the network. */
@@ -206,6 +207,9 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 *identity)
 	if (ret < 0)
 		return ret;
 	*identity = ep->identity;
+	/* Only nodes may say what a client has dialled. */
+	if ((config.flags & CONFIG_DSR) && has_options(&p) && carries_option(skb, &p))
+		return -DROP_INVALID;
 	to = endpoint_lookup(&p.daddr);
 	if (to && !(to->flags & ENDPOINT_HOST))
 		return deliver(skb, &p, ep, to);

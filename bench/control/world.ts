@@ -42,7 +42,7 @@ export class ControlWorld {
   constructor(entries: number, config: Partial<NodeConfig> = {}) {
     const { database, tables } = this;
     const reports = intent.map(name => tables[name].registerInitializer('bench'));
-    const sizes = Object.fromEntries(['lb_services', 'lb_backends'].map(name => [name, entries]));
+    const sizes = Object.fromEntries(['lb_services', 'lb_backends', 'lb_dsr'].map(name => [name, entries]));
     const object = loadObject({
       path: join(import.meta.dirname, '../../build/bpf/host.bpf.o'),
       rodata: constants,
@@ -55,6 +55,7 @@ export class ControlWorld {
       lb_revnat: new KernelMap(fd('lb_revnat'), mapSpecs.lb_revnat),
       lb_affinity_match: new KernelMap(fd('lb_affinity_match'), mapSpecs.lb_affinity_match),
       lb_source_ranges: new KernelMap(fd('lb_source_ranges'), mapSpecs.lb_source_ranges),
+      lb_dsr: new KernelMap(fd('lb_dsr'), mapSpecs.lb_dsr),
       lb_maglev: new KernelMapOfMaps(fd('lb_maglev'), mapSpecs.lb_maglev, {
         ...mapSpecs.lb_maglev.inner,
         value: maglevCodec(16_381),

@@ -32,7 +32,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* RFC 792; <linux/icmp.h> drags libc headers in, which have no eBPF flavour. */
 enum { ICMP_ECHOREPLY = 0, ICMP_DEST_UNREACH = 3, ICMP_ECHO = 8, ICMP_TIME_EXCEEDED = 11, ICMP_PARAMETERPROB = 12 };
-enum { ICMP_PORT_UNREACH = 3 };
+enum { ICMP_PORT_UNREACH = 3, ICMP_FRAG_NEEDED = 4 };
 
 struct icmphdr {
 	__u8 type;

@@ -61,7 +61,7 @@ static __always_inline void fib_params(struct __sk_buff *skb, const struct packe
 	fib->sport = p->sport;
 	fib->dport = p->dport;
 	/* GSO packets are split by whoever sends them on: only single ones are held against the route's MTU. */
-	fib->tot_len = skb->gso_segs > 1 ? 0 : skb->len - ETH_HLEN_;
+	fib->tot_len = skb->gso_size ? 0 : skb->len - ETH_HLEN_;
 	if (p->family == 4) {
 		fib->family = AF_INET;
 		fib->ipv4_src = p->saddr.words[3];

@@ -85,6 +85,15 @@ struct {
 	__type(value, struct lb_skip);
 } lb_skip SEC(".maps");
 
+/* As many as slots of lb_services at most: an entry is of a frontend and a backend of this node. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct lb_dsr_key);
+	__type(value, struct lb_dsr);
+} lb_dsr SEC(".maps");
+
 /* revNat id → one entry that holds config.maglev_size backend ids: half the memory of an entry each. User space sets value_size. */
 struct lb_maglev_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

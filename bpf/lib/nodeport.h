@@ -2,6 +2,7 @@
 #pragma once
 /* What arrives at the node from a wire or the overlay, and is for a service, a pod, or a flow that we have translated. */
 #include "bypass.h"
+#include "dsr_take.h"
 
 /* The device by which packets to the backend leave; 0: the overlay, or none. */
 subprogram device_towards(struct __sk_buff *skb, const struct packet *p, const struct addr *backend)
@@ -77,11 +78,17 @@ static __always_inline int to_local_backend(struct __sk_buff *skb, struct packet
 	return ct_create(p, CT_INGRESS, flow->rev_nat_id, CT_NODE_PORT);
 }
 
+/* Where a packet to a service goes. */
+struct target {
+	struct ct_service_entry *flow; /* NULL: it is to no service */
+	__u32 flags; /* enum lb_service_flags */
+};
+
 /*
- * TC_ACT_OK: *flow says where the packet goes, when it is for a service at all. Else its end: refused, or a drop. `inside`: its sender belongs
+ * TC_ACT_OK: *to says where the packet goes, when it is for a service at all. Else its end: refused, or a drop. `inside`: its sender belongs
  * to the cluster.
  */
-static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, struct ct_service_entry **flow, bool inside)
+static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, struct target *to, bool inside)
 {
 	struct lb_service *service;
 	struct lb_key key;
@@ -98,8 +105,38 @@ static __always_inline int find_target(struct __sk_buff *skb, struct packet *p, 
 		return ret;
 	if (service->flags & LB_SVC_DELEGATED)
 		p->flags |= PACKET_DELEGATED;
-	*flow = lb_target(p, &key, service);
-	return *flow ? TC_ACT_OK : reject(skb, p);
+	to->flags = service->flags;
+	to->flow = lb_target(p, &key, service);
+	return to->flow ? TC_ACT_OK : reject(skb, p);
+}
+
+/*
+ * An error about a packet that a client got in the name of a frontend, as routers and the client send it: to the backend, which has really
+ * sent it. Only the node that the client has reached knows which one.
+ */
+global_subprogram error_to_backend(struct __sk_buff *skb, struct packet *p, enum answered *found)
+{
+	struct ct_service_entry *flow;
+	struct ct_key key;
+	struct packet q;
+	struct addr to;
+	int ret;
+
+	if (!p || !found)
+		return -DROP_INVALID;
+	if (parse_quoted(skb, p, &q) < 0)
+		return 0;
+	ct_reply_key_of(&q, &key, CT_SERVICE);
+	flow = bpf_map_lookup_elem(&ct, &key);
+	if (!flow)
+		return 0;
+	*found = ANSWERS_SERVICE;
+	ret = rewrite_quoted(skb, p, &q, SOURCE, &flow->backend_address, flow->backend_port);
+	if (ret >= 0 && flow->nat_port) {
+		source_of(p->family, flow->nat_ifindex, &to);
+		ret = rewrite_quoted(skb, p, &q, DESTINATION, &to, flow->nat_port);
+	}
+	return ret < 0 ? ret : rewrite(skb, p, DESTINATION, &flow->backend_address, 0);
 }
 
 /* A reply to a flow that left with our address: source NAT and service are undone. */
@@ -110,12 +147,15 @@ static __always_inline int undo_nat(struct __sk_buff *skb, struct packet *p, enu
 	if (!(p->flags & PACKET_ICMP_ERROR))
 		return reverse_snat(skb, p, found);
 	id = reverse_snat_error(skb, p, found);
+	if (id >= 0 && !*found)
+		return error_to_backend(skb, p, found);
 	return id <= 0 ? id : restore_error_frontend(skb, p, (__u32)id);
 }
 
 /* Straight to a pod. From outside the cluster it is remembered, so that the pod's replies are not masqueraded. */
 static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const struct endpoint_entry *ep, bool tracked)
 {
+	struct ct_entry *flow;
 	bool found = false;
 	int ret;
 
@@ -123,11 +163,29 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const
 		ret = reverse_service_error(skb, p, CT_EGRESS);
 	} else {
 		ret = reverse_service(skb, p, CT_EGRESS, &found);
-		if (ret >= 0 && !tracked && !found && (p->flags & PACKET_HAS_PORTS) && !in_cluster(&p->saddr) &&
-		    !ct_lookup(p, CT_INGRESS, false))
-			ret = ct_create(p, CT_INGRESS, 0, 0);
+		if (ret >= 0 && !tracked && !found && (p->flags & PACKET_HAS_PORTS) && !in_cluster(&p->saddr)) {
+			flow = ct_lookup(p, CT_INGRESS, false);
+			if (flow)
+				dialled_itself(p, flow);
+			else
+				ret = ct_create(p, CT_INGRESS, 0, 0);
+		}
 	}
 	return ret < 0 ? ret : to_endpoint(skb, p, ep, true);
+}
+
+/* Straight to the node itself: a client's packet, or an answer to one of its own. */
+static __always_inline int to_host(struct __sk_buff *skb, struct packet *p)
+{
+	struct ct_entry *flow = NULL;
+	int ret;
+
+	if ((p->flags & PACKET_HAS_PORTS) && host_replies_are_tracked())
+		flow = ct_find(p, CT_INGRESS, false);
+	if (flow)
+		dialled_itself(p, flow);
+	ret = reverse_of_host(skb, p);
+	return ret < 0 ? ret : to_stack(skb);
 }
 
 /* Judged by the policy of whoever gets it. `identity` 0: that of the source address. */
@@ -145,47 +203,72 @@ static __always_inline int pass_on(struct __sk_buff *skb, struct packet *p, __u3
 	return to_remote(skb, p, identity ? identity : IDENTITY_WORLD);
 }
 
-/* A flow of a service, to its backend: here, or where its source has been translated to before. */
+/* A flow of a service, to its backend: here, or where it has been sent to before. */
 static __always_inline struct endpoint_entry *backend_here(const struct ct_service_entry *flow)
 {
-	return flow->nat_port ? NULL : endpoint_lookup(&flow->backend_address);
+	return flow->nat_port || (flow->flags & CT_DSR) ? NULL : endpoint_lookup(&flow->backend_address);
+}
+
+/* To a backend elsewhere, and on to its node. */
+static __always_inline int to_other_node(struct __sk_buff *skb, struct packet *p, const struct target *to, __u32 identity)
+{
+	int ret;
+
+	if (dsr_flow(p, to->flow, to->flags))
+		ret = to_dsr_backend(skb, p, to->flow);
+	else
+		ret = to_remote_backend(skb, p, to->flow);
+	if (ret == -DROP_TTL_EXCEEDED)
+		return to_stack(skb);
+	return ret ? ret : pass_on(skb, p, identity);
+}
+
+/* To an endpoint of this node, if it may. `served`: through a service. `tracked`: as an answer. */
+static __always_inline int to_own(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep, __u32 identity, bool served, bool tracked)
+{
+	int ret = may_enter(skb, p, ep, identity);
+
+	if (ret < 0)
+		return ret;
+	if (p->flags & PACKET_DELEGATED)
+		return to_stack(skb);
+	if (!(ep->flags & ENDPOINT_HOST))
+		return served ? to_endpoint(skb, p, ep, true) : to_pod(skb, p, ep, tracked);
+	if (!served)
+		return to_host(skb, p);
+	host_is_backend();
+	return to_stack(skb);
 }
 
 /* TC_ACT_UNSPEC: none of ours, the stack's business. `identity` of the sender, 0: not known yet. */
 static __always_inline int arrive(struct __sk_buff *skb, struct packet *p, __u32 identity)
 {
 	enum answered found = ANSWERS_NOTHING;
-	struct ct_service_entry *flow = NULL;
 	struct endpoint_entry *ep;
-	bool proxied;
-	int ret = undo_nat(skb, p, &found);
+	struct target to = {};
+	int taken = take_dsr(skb, p);
+	int ret = taken ? taken : undo_nat(skb, p, &found);
 
-	if (ret >= 0 && found == ANSWERS_CLIENT)
-		return pass_on(skb, p, identity);
-	if (ret >= 0 && !found && lb_may_apply(p))
-		ret = find_target(skb, p, &flow, false);
-	if (ret != TC_ACT_OK)
-		return ret;
-	ep = flow ? backend_here(flow) : endpoint_lookup(&p->daddr);
-	proxied = ep && (p->flags & PACKET_DELEGATED);
-	if (flow && !proxied)
-		ret = ep ? to_local_backend(skb, p, flow) : to_remote_backend(skb, p, flow);
 	if (ret < 0)
 		return ret;
-	if (!ep && flow)
+	if (found == ANSWERS_CLIENT)
+		return pass_on(skb, p, identity);
+	if (!taken && !found && lb_may_apply(p)) {
+		ret = find_target(skb, p, &to, false);
+		if (ret != TC_ACT_OK)
+			return ret;
+	}
+	ep = to.flow ? backend_here(to.flow) : endpoint_lookup(&p->daddr);
+	if (!ep && to.flow)
+		return to_other_node(skb, p, &to, identity);
+	if (!ep && found == ANSWERS_SERVICE)
 		return pass_on(skb, p, identity);
 	if (!ep)
 		return is_unserved(&p->daddr) ? -DROP_NO_SERVICE : TC_ACT_UNSPEC;
-	ret = may_enter(skb, p, ep, identity);
-	if (ret < 0)
-		return ret;
-	if (proxied)
-		return to_stack(skb);
-	if ((ep->flags & ENDPOINT_HOST) && flow)
-		host_is_backend();
-	if (ep->flags & ENDPOINT_HOST) {
-		ret = reverse_of_host(skb, p);
-		return ret < 0 ? ret : to_stack(skb);
+	if (to.flow && !(p->flags & PACKET_DELEGATED)) {
+		ret = to_local_backend(skb, p, to.flow);
+		if (ret < 0)
+			return ret;
 	}
-	return flow ? to_endpoint(skb, p, ep, true) : to_pod(skb, p, ep, found);
+	return to_own(skb, p, ep, identity, to.flow || taken, found);
 }

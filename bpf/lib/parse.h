@@ -136,13 +136,14 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 	return fragment_ports(p);
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
+/* `offset`, a constant: of the IP header, from that of Ethernet. */
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *p, __u16 offset)
 {
 	const struct iphdr *ip;
 	struct iphdr copy;
 	__u16 fragment;
 
-	ip = header_at(skb, ETH_HLEN_, &copy, sizeof(copy));
+	ip = header_at(skb, offset, &copy, sizeof(copy));
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return -DROP_INVALID;
 	p->family = 4;
@@ -150,7 +151,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	addr_set_v4(&p->daddr, ip->daddr);
 	p->proto = ip->protocol;
 	p->ttl = ip->ttl;
-	p->l4_offset = ETH_HLEN_ + ip->ihl * 4;
+	p->l4_offset = offset + ip->ihl * 4;
 	fragment = bpf_ntohs(ip->frag_off);
 	if (fragment & 0x3fff) {
 		p->flags |= PACKET_FRAGMENT;
@@ -194,13 +195,13 @@ static __always_inline int parse_ipv6_extensions(struct __sk_buff *skb, struct p
 	return -DROP_INVALID_EXTHDR;
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *p, __u16 offset)
 {
 	const struct ipv6hdr *ip;
 	struct ipv6hdr copy;
 	int ret;
 
-	ip = header_at(skb, ETH_HLEN_, &copy, sizeof(copy));
+	ip = header_at(skb, offset, &copy, sizeof(copy));
 	if (!ip || ip->version != 6)
 		return -DROP_INVALID;
 	p->family = 6;
@@ -208,7 +209,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	__builtin_memcpy(&p->daddr, &ip->daddr, 16);
 	p->proto = ip->nexthdr;
 	p->ttl = ip->hop_limit;
-	p->l4_offset = L4_OFFSET_V6;
+	p->l4_offset = offset + sizeof(*ip);
 	ret = parse_ipv6_extensions(skb, p);
 	return ret < 0 ? ret : parse_l4(skb, p);
 }
@@ -222,8 +223,8 @@ global_subprogram parse(struct __sk_buff *skb, struct packet *p)
 	p->length = skb->len;
 	p->ifindex = skb->ifindex;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && (config.flags & CONFIG_IPV4))
-		return parse_ipv4(skb, p);
+		return parse_ipv4(skb, p, ETH_HLEN_);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && (config.flags & CONFIG_IPV6))
-		return parse_ipv6(skb, p);
+		return parse_ipv6(skb, p, ETH_HLEN_);
 	return -DROP_UNKNOWN_L3;
 }

@@ -289,7 +289,7 @@ static __always_inline int judge_reply(struct __sk_buff *skb, struct packet *p, 
  * Judges a packet that `ep` gets (POLICY_INGRESS) or sends (POLICY_EGRESS), with addresses as the endpoint's own flows have them: after a
  * service became a backend, before a reply gets its frontend back. 0 or -DROP_POLICY*.
  */
-subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep, __u32 peer, __u32 direction)
+global_subprogram enforce(struct __sk_buff *skb, struct packet *p, struct endpoint_entry *ep, __u32 peer, __u32 direction)
 {
 	struct policy_verdict v = {};
 	struct ct_entry *entry;

@@ -191,6 +191,23 @@ struct lb_skip {
 	__u8 present;
 };
 
+/*
+ * What a backend of this node may answer as when another node has forwarded to it without replacing the client's address (DSR): one of its
+ * services' frontends. A NodePort has one entry for every node's address, that of 0.0.0.0 or ::.
+ */
+struct lb_dsr_key {
+	struct addr frontend;
+	struct addr backend;
+	__be16 port; /* the frontend's */
+	__u8 proto;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct lb_dsr_key) == 36, "map ABI");
+
+struct lb_dsr {
+	__be16 backend_port;
+};
+
 /* What a UDP socket dialled, by what was sent to: recvmsg and getpeername give it back. */
 struct lb_sock_revnat_key {
 	__u64 cookie; /* bpf_get_socket_cookie */
@@ -240,8 +257,9 @@ enum ct_flags {
 	CT_SEEN_NON_SYN = 4,
 	CT_NODE_PORT = 8,
 	CT_LOOPBACK = 16,
-	CT_DSR = 32,
+	CT_DSR = 32, /* CT_SERVICE: goes to another node with the client's address. CT_INGRESS: replies' source is in nat */
 	CT_REPLIED = 64,
+	CT_DSR_TOLD = 128, /* CT_SERVICE: a packet of the flow has told the backend's node the frontend */
 };
 
 struct ct_entry {
@@ -265,7 +283,7 @@ struct ct_service_entry {
 	struct addr backend_address;
 	__u32 expires; /* seconds of bpf_ktime_get_ns */
 	__u32 backend_id;
-	__u32 pad;
+	__u32 mtu; /* CT_DSR: of the way to the backend; 0: not known */
 	__u16 rev_nat_id;
 	__u16 flags; /* enum ct_flags */
 	__be16 backend_port;

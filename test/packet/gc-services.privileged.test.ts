@@ -28,7 +28,7 @@ const families = [
 type Family = (typeof families)[number];
 
 const [ctService, ctIngress, ctEgress] = [2, 1, 0];
-const { CT_TX_CLOSING, CT_RX_CLOSING } = CtFlags;
+const { CT_TX_CLOSING, CT_RX_CLOSING, CT_DSR } = CtFlags;
 const revNatId = 7;
 const natPort = 4711;
 const dead = 1;
@@ -70,7 +70,7 @@ suite('garbage collection of service flows', privileged('bpf'), () => {
     expires: number,
     more: { flags?: number; natPort?: number } = {},
   ): void {
-    const entry = { backendId: 1, revNatId, flags: 0, natPort: 0, natIfindex: 0, ...more };
+    const entry = { backendId: 1, mtu: 0, revNatId, flags: 0, natPort: 0, natIfindex: 0, ...more };
     const bytes = encodeCtServiceEntry({ ...entry, expires, backendAddress: address(backend), backendPort: 80 });
     ct().put(key, decodeCtEntry(bytes));
   }
@@ -163,6 +163,16 @@ suite('garbage collection of service flows', privileged('bpf'), () => {
       putReply(own, dead);
       collect('ct_gc');
       assert.equal(has(own), true);
+    });
+
+    test(`${name}: a flow whose answers pass another node ends with its time, and no earlier`, () => {
+      frontend();
+      putService(serviceKey(family), backend, later(), { flags: CT_DSR | CT_TX_CLOSING });
+      collect('ct_gc');
+      assert.equal(has(serviceKey(family)), true);
+      putService(serviceKey(family), backend, dead, { flags: CT_DSR });
+      collect('ct_gc');
+      assert.equal(has(serviceKey(family)), false);
     });
 
     test(`${name}: the way back of a frontend that is gone ends with its time`, () => {

@@ -39,26 +39,40 @@ function quotedPorts(bytes: Buffer): string[] {
   return bytes.length < 4 ? [] : [`ports ${bytes.readUInt16BE(0)} > ${bytes.readUInt16BE(2)}`];
 }
 
+function ipv4(bytes: Buffer, isQuoted: boolean): string[] {
+  const size = ((bytes[0] ?? 0) & 15) * 4;
+  const [source, destination] = [bytes.subarray(12, 16), bytes.subarray(16, 20)];
+  const fragment = bytes.readUInt16BE(6);
+  const line =
+    `ipv4 ${formatAddress(source)} > ${formatAddress(destination)} ttl ${bytes[8]} length ${bytes.readUInt16BE(2)} ` +
+    `id ${bytes.readUInt16BE(4)} fragment ${fragment} checksum ${good(checksum(bytes.subarray(0, size)) === 0)}`;
+  const lines = size > 20 ? [line, `options ${bytes.subarray(20, size).toString('hex')}`] : [line];
+  const rest = bytes.subarray(size);
+  if (isQuoted) return [...lines, ...quotedPorts(rest)];
+  if ((fragment & 0x1fff) !== 0) return [...lines, `later fragment ${rest.toString('hex')}`];
+  return [...lines, ...(bytes[9] === 4 ? ip(rest) : l4(rest, bytes[9] ?? 0, source, destination))];
+}
+
+const destinationOptions = 60;
+
+function ipv6(bytes: Buffer, isQuoted: boolean): string[] {
+  const [source, destination] = [bytes.subarray(8, 24), bytes.subarray(24, 40)];
+  const line = `ipv6 ${formatAddress(source)} > ${formatAddress(destination)} hops ${bytes[7]} length ${bytes.readUInt16BE(4)}`;
+  const lines = [line];
+  let [next, rest] = [bytes[6] ?? 0, bytes.subarray(40)];
+  while (next === destinationOptions && rest.length >= 8) {
+    const size = ((rest[1] ?? 0) + 1) * 8;
+    lines.push(`options ${rest.subarray(0, size).toString('hex')}`);
+    [next, rest] = [rest[0] ?? 0, rest.subarray(size)];
+  }
+  if (isQuoted) return [...lines, ...quotedPorts(rest)];
+  return [...lines, ...(next === 41 ? ip(rest) : l4(rest, next, source, destination))];
+}
+
 function ip(bytes: Buffer, isQuoted = false): string[] {
   const version = (bytes[0] ?? 0) >> 4;
-  if (version === 4 && bytes.length >= 20) {
-    const header = bytes.subarray(0, 20);
-    const [source, destination] = [bytes.subarray(12, 16), bytes.subarray(16, 20)];
-    const fragment = bytes.readUInt16BE(6);
-    const line =
-      `ipv4 ${formatAddress(source)} > ${formatAddress(destination)} ttl ${bytes[8]} length ${bytes.readUInt16BE(2)} ` +
-      `id ${bytes.readUInt16BE(4)} fragment ${fragment} checksum ${good(checksum(header) === 0)}`;
-    const rest = bytes.subarray(20);
-    if (isQuoted) return [line, ...quotedPorts(rest)];
-    if ((fragment & 0x1fff) !== 0) return [line, `later fragment ${rest.toString('hex')}`];
-    return [line, ...l4(rest, bytes[9] ?? 0, source, destination)];
-  }
-  if (version === 6 && bytes.length >= 40) {
-    const [source, destination] = [bytes.subarray(8, 24), bytes.subarray(24, 40)];
-    const line = `ipv6 ${formatAddress(source)} > ${formatAddress(destination)} hops ${bytes[7]} length ${bytes.readUInt16BE(4)}`;
-    const rest = bytes.subarray(40);
-    return isQuoted ? [line, ...quotedPorts(rest)] : [line, ...l4(rest, bytes[6] ?? 0, source, destination)];
-  }
+  if (version === 4 && bytes.length >= 20) return ipv4(bytes, isQuoted);
+  if (version === 6 && bytes.length >= 40) return ipv6(bytes, isQuoted);
   return [`not IP: ${bytes.toString('hex')}`];
 }
 

@@ -69,13 +69,17 @@ function lbBackends({ lb_backends }: ScriptMaps): readonly string[] {
 }
 
 /** What lookups need beside services and backends. */
-function lbMore({ lb_affinity_match, lb_source_ranges, lb_maglev }: ScriptMaps): readonly string[] {
+function lbMore({ lb_affinity_match, lb_source_ranges, lb_dsr, lb_maglev }: ScriptMaps): readonly string[] {
   return [
     ...[...lb_affinity_match.keys()].map(({ revNatId, backendId }) => `affinity ${revNatId} backend ${backendId}`),
     ...[...lb_source_ranges.keys()].map(key => {
       const address = addressFromBytes(key.address);
       return `source-range ${key.revNatId} ${address}/${key.prefixlen - 32 - (isIPv4(address) ? 96 : 0)}`;
     }),
+    ...[...lb_dsr.entries()].map(
+      ([key, { backendPort }]) =>
+        `dsr ${at(key.frontend, key.port, key.proto)} by ${at(key.backend, backendPort, key.proto)}`,
+    ),
     ...[...lb_maglev.keys()].map(id => {
       const counts = new Map<number, number>();
       for (const backend of lb_maglev.read(id)?.[0]?.[1] ?? []) counts.set(backend, (counts.get(backend) ?? 0) + 1);

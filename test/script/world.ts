@@ -44,6 +44,7 @@ export function makeMaps({ faults, seed, config }: WorldOptions): ScriptMaps {
     lb_revnat: map({ ...mapSpecs.lb_revnat, ...sizeOf('lb_revnat') }),
     lb_affinity_match: map({ ...mapSpecs.lb_affinity_match, ...sizeOf('lb_affinity_match') }),
     lb_source_ranges: map({ ...mapSpecs.lb_source_ranges, ...sizeOf('lb_source_ranges') }),
+    lb_dsr: map({ ...mapSpecs.lb_dsr, ...sizeOf('lb_dsr') }),
     lb_maglev: new FakeMapOfMaps(map(mapSpecs.lb_maglev), {
       ...mapSpecs.lb_maglev.inner,
       value: maglevCodec(sizes.maglevSize),

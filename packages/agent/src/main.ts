@@ -26,6 +26,7 @@ import { internalAddresses, LocalNode } from './local-node.ts';
 import { createLog, describe, type Log } from './log.ts';
 import { openDatapath } from './open-datapath.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { forwardingOf } from './options/forwarding.ts';
 import { overruledOptions, serviceOnlyReason, withServiceOnly } from './options/service-only.ts';
 import { HostTracked } from './policy/host-tracked.ts';
 import { PolicyVerifier, verifyProblem } from './policy/policy-verifier.ts';
@@ -257,7 +258,12 @@ class Agent {
         ),
         verifier,
         policyReporter,
-        new ServiceReporter({ ...this.#tables, writers, log: this.#log }),
+        new ServiceReporter({
+          ...this.#tables,
+          forwarding: forwardingOf(this.#options),
+          writers,
+          log: this.#log,
+        }),
         new BackendProber({ tick: 200, timeout: 1000, failures: 2 }, { db: this.#db, ...this.#tables, log: this.#log }),
         new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log: this.#log }),
         ...this.#healthServices(endpoints, datapath, network, prober),

@@ -63,6 +63,7 @@ import { waitUntilWired } from './endpoint/wired.ts';
 import type { WorkHealth } from './keyed-queue.ts';
 import { describe, type Log } from './log.ts';
 import type { AgentOptions } from './options/agent-options.ts';
+import { mayUseDsr } from './options/forwarding.ts';
 import { nodeLabelFilter } from './policy/scene-settings.ts';
 import type { DatapathView } from './status/context.ts';
 
@@ -99,7 +100,8 @@ export const openDatapath: OpenDatapath = async (options, node, { db, tables, lo
       policyMapMax: options['bpf-policy-map-max'],
       maglevSize: options['bpf-lb-maglev-table-size'],
       maglevSeed: options['bpf-lb-maglev-hash-seed'],
-      lbMode: options['bpf-lb-mode'],
+      dsr: mayUseDsr(options),
+      dsrDispatch: options['bpf-lb-dsr-dispatch'],
       unservedDropped: options['bpf-lb-enable-wildcard-entries'],
       lbAcceleration: options['bpf-lb-acceleration'],
       acceleratedDevices: acceleratedDevices(options),
@@ -284,6 +286,7 @@ function viewOf(datapath: Datapath, tables: Tables, config: NodeConfig): Datapat
     lbRevnat: () => maps.lb_revnat.entries(),
     lbSourceRanges: () => maps.lb_source_ranges.entries(),
     lbSkip: () => maps.lb_skip.entries(),
+    lbDsr: () => maps.lb_dsr.entries(),
     lbAffinity: () => maps.lb_affinity.entries(),
     lbMaglev: () =>
       [...maps.lb_maglev.keys()].map(id => [id, maps.lb_maglev.read(id)?.[0]?.[1] ?? new Uint32Array()] as const),
@@ -355,6 +358,7 @@ function nodeConfig(options: AgentOptions, direct: string, routeMtu: number): No
     lbAlgorithm: options['bpf-lb-algorithm'],
     lbMode: options['bpf-lb-mode'],
     lbAcceleration: options['bpf-lb-acceleration'],
+    lbModeAnnotation: options['bpf-lb-mode-annotation'],
     externalClusterIP: options['bpf-lb-external-clusterip'],
     sourceRangesForAll: options['bpf-lb-source-range-all-types'],
     unservedDropped: options['bpf-lb-enable-wildcard-entries'],

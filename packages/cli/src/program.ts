@@ -85,6 +85,7 @@ const lbMapWords: Readonly<Record<LbMapName, string>> = {
   affinity: 'clients, and the backends that they come back to',
   maglev: 'tables of Maglev: what share each backend has',
   skip: 'pods that a local redirect does not apply to, being its backends',
+  dsr: 'backends of this node, and what they may answer as when other nodes forward to them (DSR)',
 };
 
 function addBpfLb(bpfGroup: Command): void {

@@ -42,6 +42,7 @@ export * from './services/backend-health.ts';
 export * from './services/compile-backends.ts';
 export * from './services/compile-frontend.ts';
 export * from './services/compile-frontends.ts';
+export * from './services/forwarding.ts';
 export * from './services/frontend-controller.ts';
 export * from './services/host-ports.ts';
 export * from './services/lb-controller.ts';

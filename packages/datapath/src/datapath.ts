@@ -60,7 +60,10 @@ export interface DatapathOptions {
   readonly policyMapMax: number;
   readonly maglevSize: number;
   readonly maglevSeed: number;
-  readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  /** Some services may be forwarded by DSR, and other nodes may send such flows. */
+  readonly dsr: boolean;
+  /** How the backend's node is told the frontend, where packets do not go by the overlay. */
+  readonly dsrDispatch: 'opt' | 'ipip';
   readonly lbAcceleration: 'disabled' | 'native' | 'best-effort';
   /** Native devices that XDP must run on, or the datapath does not start. */
   readonly acceleratedDevices: readonly TcDevice[];
@@ -92,6 +95,7 @@ function openMaps(pins: PinPaths, { policyMapMax, maglevSize }: Pick<DatapathOpt
     lb_affinity_match: new KernelMap(open('lb_affinity_match'), mapSpecs.lb_affinity_match),
     lb_source_ranges: new KernelMap(open('lb_source_ranges'), mapSpecs.lb_source_ranges),
     lb_skip: new KernelMap(open('lb_skip'), mapSpecs.lb_skip),
+    lb_dsr: new KernelMap(open('lb_dsr'), mapSpecs.lb_dsr),
     lb_maglev: new KernelMapOfMaps(open('lb_maglev'), mapSpecs.lb_maglev, {
       ...mapSpecs.lb_maglev.inner,
       value: maglevCodec(maglevSize),
@@ -119,7 +123,7 @@ function flagsOf(options: DatapathOptions): number {
   const families = (options.ipv4 ? 1 : 0) | (options.ipv6 ? 2 : 0);
   const { CONFIG_NODE_PORT, CONFIG_SOCKET_LB, CONFIG_HOST_FIREWALL } = ConfigFlags;
   const { CONFIG_POLICY_VERDICTS, CONFIG_DUAL_STACK_WORLD, CONFIG_DSR, CONFIG_UNSERVED_DROP } = ConfigFlags;
-  const { CONFIG_NO_BACKEND_DROP, CONFIG_EXTERNAL_CLUSTER_IP, CONFIG_SERVICE_ONLY } = ConfigFlags;
+  const { CONFIG_NO_BACKEND_DROP, CONFIG_EXTERNAL_CLUSTER_IP, CONFIG_SERVICE_ONLY, CONFIG_DSR_IPIP } = ConfigFlags;
   return (
     families |
     (options.masquerade ? families << 2 : 0) |
@@ -128,7 +132,8 @@ function flagsOf(options: DatapathOptions): number {
     (options.hostFirewall ? CONFIG_HOST_FIREWALL : 0) |
     (options.policyVerdicts ? CONFIG_POLICY_VERDICTS : 0) |
     (families === 3 ? CONFIG_DUAL_STACK_WORLD : 0) |
-    (options.lbMode === 'snat' ? 0 : CONFIG_DSR) |
+    (options.dsr ? CONFIG_DSR : 0) |
+    (options.dsr && options.dsrDispatch === 'ipip' ? CONFIG_DSR_IPIP : 0) |
     (options.noBackendDrop ? CONFIG_NO_BACKEND_DROP : 0) |
     (options.serviceOnly ? CONFIG_SERVICE_ONLY : 0) |
     (options.externalClusterIP ? CONFIG_EXTERNAL_CLUSTER_IP : 0) |

@@ -2,6 +2,8 @@
 import type {
   LbAffinityMatch,
   LbBackend,
+  LbDsr,
+  LbDsrKey,
   LbKey,
   LbRevnat,
   LbService,
@@ -18,6 +20,7 @@ export interface LbMaps {
   readonly lb_revnat: BpfMap<number, LbRevnat>;
   readonly lb_affinity_match: BpfMap<LbAffinityMatch, LbSourceRange>;
   readonly lb_source_ranges: BpfMap<LbSourceRangeKey, LbSourceRange>;
+  readonly lb_dsr: BpfMap<LbDsrKey, LbDsr>;
   readonly lb_maglev: MapOfMaps<number, number, Uint32Array>;
 }
 
@@ -29,6 +32,7 @@ export const lbMapNames: readonly LbMapName[] = [
   'lb_revnat',
   'lb_affinity_match',
   'lb_source_ranges',
+  'lb_dsr',
   'lb_maglev',
   'lb_services',
 ];
@@ -75,6 +79,8 @@ export function nameOf(maps: LbMaps, entry: LbEntry): string {
       return `${entry.map} ${entry.key.revNatId} ${entry.key.backendId}`;
     case 'lb_source_ranges':
       return `${entry.map} ${keyText(maps.lb_source_ranges.key, entry.key)}`;
+    case 'lb_dsr':
+      return `${entry.map} ${keyText(maps.lb_dsr.key, entry.key)}`;
     default:
       return `${entry.map} ${entry.key}`;
   }
@@ -95,6 +101,8 @@ export function entriesOf(maps: LbMaps, map: LbMapName): readonly LbEntry[] {
       return [...maps.lb_affinity_match.keys()].map(key => ({ map, key }));
     case 'lb_source_ranges':
       return [...maps.lb_source_ranges.keys()].map(key => ({ map, key }));
+    case 'lb_dsr':
+      return [...maps.lb_dsr.keys()].map(key => ({ map, key }));
     default:
       return [...maps[map].keys()].map(key => ({ map, key }));
   }
@@ -106,6 +114,7 @@ export function putWrite(maps: LbMaps, write: LbWrite): void {
   else if (write.map === 'lb_revnat') maps.lb_revnat.put(write.key, write.value);
   else if (write.map === 'lb_affinity_match') maps.lb_affinity_match.put(write.key, write.value);
   else if (write.map === 'lb_source_ranges') maps.lb_source_ranges.put(write.key, write.value);
+  else if (write.map === 'lb_dsr') maps.lb_dsr.put(write.key, write.value);
   else maps.lb_maglev.replace(write.key, [[0, write.table()]]);
 }
 
@@ -116,6 +125,7 @@ export class LbBatch {
   readonly #revnats;
   readonly #affinities;
   readonly #ranges;
+  readonly #dsr;
   /** Slots, masters of other scopes, masters with which a lookup begins. */
   readonly #services;
   readonly #maglev: LbWrite[] = [];
@@ -126,6 +136,7 @@ export class LbBatch {
     this.#revnats = new EntryBatch(maps.lb_revnat);
     this.#affinities = new EntryBatch(maps.lb_affinity_match);
     this.#ranges = new EntryBatch(maps.lb_source_ranges);
+    this.#dsr = new EntryBatch(maps.lb_dsr);
     this.#services = [0, 1, 2].map(() => new EntryBatch(maps.lb_services));
   }
 
@@ -135,6 +146,7 @@ export class LbBatch {
     else if (write.map === 'lb_revnat') this.#revnats.add(write.key, write.value);
     else if (write.map === 'lb_affinity_match') this.#affinities.add(write.key, write.value);
     else if (write.map === 'lb_source_ranges') this.#ranges.add(write.key, write.value);
+    else if (write.map === 'lb_dsr') this.#dsr.add(write.key, write.value);
     else this.#maglev.push(write);
   }
 
@@ -144,6 +156,7 @@ export class LbBatch {
     this.#maps.lb_revnat.putBatch(this.#revnats);
     this.#maps.lb_affinity_match.putBatch(this.#affinities);
     this.#maps.lb_source_ranges.putBatch(this.#ranges);
+    this.#maps.lb_dsr.putBatch(this.#dsr);
     for (const write of this.#maglev) putWrite(this.#maps, write);
     for (const batch of this.#services) this.#maps.lb_services.putBatch(batch);
   }
@@ -159,6 +172,9 @@ export function removeEntry(maps: LbMaps, entry: LbEntry): void {
       break;
     case 'lb_source_ranges':
       maps.lb_source_ranges.remove(entry.key);
+      break;
+    case 'lb_dsr':
+      maps.lb_dsr.remove(entry.key);
       break;
     default:
       maps[entry.map].remove(entry.key);

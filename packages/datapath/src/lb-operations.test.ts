@@ -49,6 +49,7 @@ function setup(sizes: { readonly lb_services?: number } = {}) {
     lb_revnat: map(mapSpecs.lb_revnat, () => 'revnat'),
     lb_affinity_match: map(mapSpecs.lb_affinity_match, () => 'affinity'),
     lb_source_ranges: map(mapSpecs.lb_source_ranges, () => 'range'),
+    lb_dsr: map(mapSpecs.lb_dsr, () => 'dsr'),
     lb_maglev: new FakeMapOfMaps(
       map(mapSpecs.lb_maglev, () => 'maglev'),
       { ...mapSpecs.lb_maglev.inner, value: maglevCodec(4) },

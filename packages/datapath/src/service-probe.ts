@@ -230,7 +230,7 @@ function unusedPort({ maps }: Datapath, flow: ServiceFlow, service: LoadedServic
 function forget({ maps }: Datapath, flow: ServiceFlow, sourcePort: number, packet: Uint8Array): void {
   const client = { address: addressBytes(flow.source), port: sourcePort };
   const frontend = { address: addressBytes(flow.destination), port: flow.port };
-  const { from, to } = endsOf(packet) ?? { from: client, to: frontend };
+  const { from, to } = endsOf(packet, flow.protocol) ?? { from: client, to: frontend };
   const proto = flow.protocol;
   const key = (a: End, b: End) => ({ saddr: a.address, daddr: b.address, sport: a.port, dport: b.port, proto });
   maps.ct.remove({ ...key(client, frontend), direction: CtDirection.CT_SERVICE });
@@ -246,13 +246,14 @@ interface End {
   readonly port: number;
 }
 
-/** Of a frame with ports and without options, as probeFrame makes it. */
-function endsOf(packet: Uint8Array): { readonly from: End; readonly to: End } | undefined {
+/** Of a frame with ports directly behind its IP header, as probeFrame makes it. One of DSR leaves nothing but the service's entry. */
+function endsOf(packet: Uint8Array, protocol: number): { readonly from: End; readonly to: End } | undefined {
   const bytes = Buffer.from(packet);
   if (bytes.length < 14 + 20 + 4) return undefined;
   const isV4 = bytes.readUInt16BE(12) === 0x0800;
   const [at, size, ports] = isV4 ? [26, 4, 34] : [22, 16, 54];
-  if (bytes.length < ports + 4) return undefined;
+  const isPlain = isV4 ? bytes[14] === 0x45 && bytes[23] === protocol : bytes[20] === protocol;
+  if (bytes.length < ports + 4 || !isPlain) return undefined;
   const address = (offset: number): Uint8Array => {
     const full = new Uint8Array(16);
     if (isV4) full.set([0xff, 0xff], 10);

@@ -18,10 +18,15 @@ const ethernet = (type: string): string => `020000000001 020000000002 ${type}`;
 const ipv4Tcp = `${ethernet('0800')} 45000028 00004000 40060000 0a000001 0a000002 7a69 0050 00000000 00000000 50020000 00000000`;
 const ipv6Udp = `${ethernet('86dd')} 60000000 0008 11 40 fd000000000000000000000000000001 fd000000000000010000000000000002 0035 1389 0008 0000`;
 
+const ipip = `${ethernet('0800')} 4500003c 00004000 40040000 ac1e000b 0af40206 ${ipv4Tcp.slice(ethernet('0800').length)}`;
+const ipv6InIpv6 = `${ethernet('86dd')} 60000000 0030 29 40 fd00000000000000000000000000000b fd000000000000000000000000000006 ${ipv6Udp.slice(ethernet('86dd').length)}`;
+
 const packets: readonly (readonly [name: string, hex: string, text: string])[] = [
   ['TCP over IPv4', ipv4Tcp, '10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN'],
   ['UDP over IPv6', ipv6Udp, '[fd00::1]:53 -> [fd00:0:0:1::2]:5001 udp'],
   ['VLAN tag', ipv4Tcp.replace('0800', '81000001 0800'), '10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN'],
+  ['IP in IP', ipip, '172.30.0.11 -> 10.244.2.6 ipip (10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN)'],
+  ['IPv6 in IPv6', ipv6InIpv6, 'fd00::b -> fd00::6 ipv6 ([fd00::1]:53 -> [fd00:0:0:1::2]:5001 udp)'],
   ['later fragment', ipv4Tcp.replace('00004000', '00002010'), '10.0.0.1 -> 10.0.0.2 tcp fragment'],
   ['ARP', `${ethernet('0806')} 0001`, '02:00:00:00:00:02 -> 02:00:00:00:00:01 type 0x806'],
   ['cut in the IP header', ipv4Tcp.slice(0, 60), '02:00:00:00:00:02 -> 02:00:00:00:00:01 type 0x800'],
@@ -32,7 +37,7 @@ for (const [name, hex, text] of packets) {
 }
 
 test('every prefix of a packet decodes without throwing', () => {
-  for (const hex of [ipv4Tcp, ipv6Udp]) {
+  for (const hex of [ipv4Tcp, ipv6Udp, ipip, ipv6InIpv6]) {
     const whole = bytes(hex);
     for (let length = 0; length <= whole.length; length++) decodePacket(whole.subarray(0, length));
   }

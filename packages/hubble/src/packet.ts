@@ -6,8 +6,10 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 const protocolNames: Readonly<Record<number, string>> = {
   1: 'ICMP',
   2: 'IGMP',
+  4: 'IPIP',
   6: 'TCP',
   17: 'UDP',
+  41: 'IPv6',
   58: 'ICMPv6',
   132: 'SCTP',
 };
@@ -76,6 +78,7 @@ function decodeTransport(view: Reader, offset: number, protocol: number, packet:
     packet.icmpType = view.u8(offset);
     packet.icmpCode = view.u8(offset + 1);
   }
+  if (protocol === 4 || protocol === 41) decodeInner(view, offset, protocol, packet);
   if ((protocol !== 6 && protocol !== 17 && protocol !== 132) || !view.has(offset, 4)) return;
   packet.sourcePort = view.u16(offset);
   packet.destinationPort = view.u16(offset + 2);
@@ -83,6 +86,15 @@ function decodeTransport(view: Reader, offset: number, protocol: number, packet:
     const flags = view.u8(offset + 13);
     packet.tcpFlags = tcpFlagNames.filter((_, bit) => (flags & (1 << bit)) !== 0).join(', ');
   }
+}
+
+/** Of the same family as outside: what nodes send each other. */
+function decodeInner(view: Reader, offset: number, protocol: number, outer: Mutable<DecodedPacket>): void {
+  const inner: Mutable<DecodedPacket> = {};
+  const version = view.has(offset, 1) ? view.u8(offset) >> 4 : 0;
+  if (protocol === 4 && version === 4 && outer.family === 4) decodeIPv4(view, offset, inner);
+  else if (protocol === 41 && version === 6 && outer.family === 6) decodeIPv6(view, offset, inner);
+  if (inner.source !== undefined) outer.encapsulates = inner;
 }
 
 /** '10.0.0.1:31337 -> 10.0.0.2:80 tcp SYN' */
@@ -95,7 +107,10 @@ export function packetText(packet: DecodedPacket): string {
   const detail =
     packet.tcpFlags ?? (packet.icmpType === undefined ? '' : `type ${packet.icmpType} code ${packet.icmpCode}`);
   const ends = `${end(packet.source, packet.sourcePort)} -> ${end(packet.destination, packet.destinationPort)}`;
-  return [ends, protocol, detail, packet.fragment === true ? 'fragment' : ''].filter(part => part !== '').join(' ');
+  const inner = packet.encapsulates === undefined ? '' : `(${packetText(packet.encapsulates)})`;
+  return [ends, protocol, detail, packet.fragment === true ? 'fragment' : '', inner]
+    .filter(part => part !== '')
+    .join(' ');
 }
 
 function end(address: string, port: number | undefined): string {

@@ -24,7 +24,10 @@ export interface NodeConfig {
   readonly lbRevnatMax: number;
   readonly lbSourceRangesMax: number;
   readonly lbAlgorithm: 'random' | 'maglev';
+  /** How a backend on another node is reached; hybrid: DSR for TCP alone. */
   readonly lbMode: 'snat' | 'dsr' | 'hybrid';
+  /** A service may choose SNAT or DSR by its annotation. */
+  readonly lbModeAnnotation: boolean;
   /** XDP on native devices: nowhere, on each, or on those whose driver can. */
   readonly lbAcceleration: 'disabled' | 'native' | 'best-effort';
   /** ClusterIPs answer clients outside the cluster. */
@@ -71,6 +74,7 @@ export const nodeConfigDefaults = {
   lbSourceRangesMax: 65_536,
   lbAlgorithm: 'random',
   lbMode: 'snat',
+  lbModeAnnotation: false,
   lbAcceleration: 'disabled',
   externalClusterIP: false,
   sourceRangesForAll: false,

@@ -9,6 +9,8 @@ import type {
   IpcacheKey,
   LbAffinityMatch,
   LbBackend,
+  LbDsr,
+  LbDsrKey,
   LbKey,
   LbRevnat,
   LbService,
@@ -322,7 +324,10 @@ export interface FrontendRow {
   readonly sourceRanges: readonly Prefix[];
   readonly sourceRangesDeny: boolean;
   readonly maglev: boolean;
+  /** Backends on other nodes get packets with the client's address, and their nodes answer the client. */
   readonly dsr: boolean;
+  /** With dsr: all of the service, which other nodes may choose from. Absent: they are those that this node chooses from. */
+  readonly dsrBackends?: readonly FrontendBackend[];
   /** What goes to a backend of this node is left to the node's stack untranslated: a proxy of the node answers it. */
   readonly delegatesToProxy: boolean;
   /** namespace/name of the local redirect policy that has put its pods here; '' = none. */
@@ -337,6 +342,7 @@ export type LbWrite =
   | { readonly map: 'lb_revnat'; readonly key: number; readonly value: LbRevnat }
   | { readonly map: 'lb_affinity_match'; readonly key: LbAffinityMatch; readonly value: LbSourceRange }
   | { readonly map: 'lb_source_ranges'; readonly key: LbSourceRangeKey; readonly value: LbSourceRange }
+  | { readonly map: 'lb_dsr'; readonly key: LbDsrKey; readonly value: LbDsr }
   /** `table`: backend ids by entry. `of` says what it is made from: equal texts, equal tables. */
   | { readonly map: 'lb_maglev'; readonly key: number; readonly of: string; readonly table: () => Uint32Array };
 
@@ -351,6 +357,8 @@ export interface LbRow extends Reconcilable {
   readonly backendIds: readonly number[];
   /** enum lb_backend_flags, in the order of backendIds. */
   readonly backendFlags: readonly number[];
+  /** Of this node: other nodes may forward to them with the client's address. Absent: none. */
+  readonly answering?: readonly FrontendBackend[];
   /** Undefined: nothing is in the maps, since it never fitted. */
   readonly serves: FrontendRow | UnservedAddress | undefined;
 }

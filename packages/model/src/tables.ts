@@ -127,7 +127,9 @@ function serviceTables(db: Database) {
         owned: row => (row.ownsAddress ? [row.address] : []),
         backend: row => [
           ...new Set(
-            [...row.backends, ...(row.internalBackends ?? []), ...(row.notRedirected ?? [])].map(be => be.address),
+            [row.backends, row.internalBackends, row.notRedirected, row.dsrBackends].flatMap(
+              backends => backends?.map(({ address }) => address) ?? [],
+            ),
           ),
         ],
       },

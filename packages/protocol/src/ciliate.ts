@@ -2,7 +2,7 @@
 import type { PolicyVerdictEvent } from './policy.ts';
 
 /** Maps of the load balancer beside the services: `bpf lb list --backends` and so on. */
-export const lbMapNames = ['backends', 'revnat', 'source-ranges', 'affinity', 'maglev', 'skip'] as const;
+export const lbMapNames = ['backends', 'revnat', 'source-ranges', 'affinity', 'maglev', 'skip', 'dsr'] as const;
 export type LbMapName = (typeof lbMapNames)[number];
 
 /** `id`: of the backend, else of the frontend (revNat id). Other columns by map. */
@@ -128,6 +128,8 @@ export interface DecodedPacket {
   readonly icmpType?: number;
   readonly icmpCode?: number;
   readonly fragment?: boolean;
+  /** IP in IP: what is in it, of the same family. */
+  readonly encapsulates?: DecodedPacket;
 }
 
 export interface TableSummary {

@@ -60,6 +60,8 @@ export interface KubeProxyReplacement {
     readonly nodePort: {
       readonly enabled: boolean;
       readonly mode: 'SNAT' | 'DSR' | 'Hybrid';
+      /** Absent: no service can be forwarded by DSR. */
+      readonly dsrMode?: 'IP Option/Extension' | 'IPIP';
       readonly algorithm: 'Random' | 'Maglev';
       readonly acceleration: 'Disabled' | 'Native' | 'Best-Effort';
       /** Ours: where XDP runs; `why` it does not where it was asked for. */

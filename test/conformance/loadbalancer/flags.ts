@@ -24,6 +24,7 @@ export function scriptFlags(script: string): ScriptFlags {
       nodeName: 'testnode',
       lbAlgorithm: isMaglev ? 'maglev' : 'random',
       lbMode: mode === 'dsr' || mode === 'hybrid' ? mode : 'snat',
+      lbModeAnnotation: flags.get('bpf-lb-mode-annotation') === 'true',
       externalClusterIP: flags.get('bpf-lb-external-clusterip') === 'true',
       sourceRangesForAll: flags.get('bpf-lb-source-range-all-types') === 'true',
       unservedDropped: flags.get('bpf-lb-enable-wildcard-entries') !== 'false',

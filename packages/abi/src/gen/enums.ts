@@ -121,6 +121,7 @@ export const CtFlags = {
   CT_LOOPBACK: 16,
   CT_DSR: 32,
   CT_REPLIED: 64,
+  CT_DSR_TOLD: 128,
 } as const;
 export type CtFlags = (typeof CtFlags)[keyof typeof CtFlags];
 

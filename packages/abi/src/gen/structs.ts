@@ -3,7 +3,7 @@ import { getBe16, getBe32, getBytes, getU16, getU32, getU64, getU8, setBe16, set
 import { type AddressBytes, type Codec, decode, encode } from '../codec.ts';
 
 /** Names, offsets and sizes of every struct, hashed: equal means the same layout. */
-export const abiHash = 'dc1151b770dca75e';
+export const abiHash = '621b06360451aaf7';
 
 /** struct lb_key, 24 bytes. */
 export interface LbKey {
@@ -380,6 +380,55 @@ export const lbSkipCodec: Codec<LbSkip> = {
 
 export const encodeLbSkip = (value: LbSkip): Uint8Array => encode(lbSkipCodec, value);
 export const decodeLbSkip = (bytes: Uint8Array): LbSkip => decode(lbSkipCodec, bytes);
+
+/** struct lb_dsr_key, 36 bytes. */
+export interface LbDsrKey {
+  readonly frontend: AddressBytes;
+  readonly backend: AddressBytes;
+  readonly port: number;
+  readonly proto: number;
+}
+
+export const lbDsrKeyCodec: Codec<LbDsrKey> = {
+  name: 'lb_dsr_key',
+  size: 36,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 36);
+    setBytes(target, offset + 0, 16, value.frontend);
+    setBytes(target, offset + 16, 16, value.backend);
+    setBe16(target, offset + 32, value.port);
+    setU8(target, offset + 34, value.proto);
+  },
+  read: (source, offset) => ({
+    frontend: getBytes(source, offset + 0, 16),
+    backend: getBytes(source, offset + 16, 16),
+    port: getBe16(source, offset + 32),
+    proto: getU8(source, offset + 34),
+  }),
+};
+
+export const encodeLbDsrKey = (value: LbDsrKey): Uint8Array => encode(lbDsrKeyCodec, value);
+export const decodeLbDsrKey = (bytes: Uint8Array): LbDsrKey => decode(lbDsrKeyCodec, bytes);
+
+/** struct lb_dsr, 2 bytes. */
+export interface LbDsr {
+  readonly backendPort: number;
+}
+
+export const lbDsrCodec: Codec<LbDsr> = {
+  name: 'lb_dsr',
+  size: 2,
+  write(value, target, offset) {
+    target.fill(0, offset, offset + 2);
+    setBe16(target, offset + 0, value.backendPort);
+  },
+  read: (source, offset) => ({
+    backendPort: getBe16(source, offset + 0),
+  }),
+};
+
+export const encodeLbDsr = (value: LbDsr): Uint8Array => encode(lbDsrCodec, value);
+export const decodeLbDsr = (bytes: Uint8Array): LbDsr => decode(lbDsrCodec, bytes);
 
 /** struct ct_key, 40 bytes. */
 export interface CtKey {
@@ -1186,6 +1235,7 @@ export interface CtServiceEntry {
   readonly backendAddress: AddressBytes;
   readonly expires: number;
   readonly backendId: number;
+  readonly mtu: number;
   readonly revNatId: number;
   readonly flags: number;
   readonly backendPort: number;
@@ -1201,6 +1251,7 @@ export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
     setBytes(target, offset + 0, 16, value.backendAddress);
     setU32(target, offset + 16, value.expires);
     setU32(target, offset + 20, value.backendId);
+    setU32(target, offset + 24, value.mtu);
     setU16(target, offset + 28, value.revNatId);
     setU16(target, offset + 30, value.flags);
     setBe16(target, offset + 32, value.backendPort);
@@ -1211,6 +1262,7 @@ export const ctServiceEntryCodec: Codec<CtServiceEntry> = {
     backendAddress: getBytes(source, offset + 0, 16),
     expires: getU32(source, offset + 16),
     backendId: getU32(source, offset + 20),
+    mtu: getU32(source, offset + 24),
     revNatId: getU16(source, offset + 28),
     flags: getU16(source, offset + 30),
     backendPort: getBe16(source, offset + 32),

@@ -68,7 +68,17 @@ export const agentOptions = {
     'Entries of a Maglev table: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521 or 131071',
   ),
   'bpf-lb-maglev-hash-seed': integer(1, [0, 0x7fffffff], 'Seed of Maglev tables and hashes; the same on every node'),
-  'bpf-lb-mode': choice('snat', ['snat'], 'How a backend on another node is reached'),
+  'bpf-lb-mode': choice(
+    'snat',
+    ['snat', 'dsr', 'hybrid'],
+    "How a backend on another node is reached: with this node's address, or the client's; hybrid: dsr for TCP alone",
+  ),
+  'bpf-lb-dsr-dispatch': choice(
+    'opt',
+    ['opt', 'ipip'],
+    "How DSR tells the backend's node what was dialled: IPv4 option and IPv6 extension header, or encapsulation",
+  ),
+  'bpf-lb-mode-annotation': flag(false, 'service.cilium.io/forwarding-mode chooses snat or dsr for a service'),
   'bpf-lb-acceleration': choice(
     'disabled',
     ['disabled', 'native', 'best-effort'],

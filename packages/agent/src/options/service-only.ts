@@ -4,7 +4,7 @@ import type { AgentOptions } from './agent-options.ts';
 /** Why what needs pods of ours is not done. */
 export const serviceOnlyReason = 'this agent serves services alone (--service-only): pods belong to another CNI';
 
-/** Of what concerns pods nothing is on: no tunnel, no masquerade, no policy, no CNI configuration. */
+/** Of what concerns pods nothing is on: no tunnel, no masquerade, no policy, no CNI configuration; their nodes cannot answer in a service's name. */
 export function withServiceOnly(options: AgentOptions): AgentOptions {
   if (!options['service-only']) return options;
   return {
@@ -14,6 +14,8 @@ export function withServiceOnly(options: AgentOptions): AgentOptions {
     'enable-bpf-masquerade': false,
     'enable-policy': 'never',
     'enable-host-firewall': false,
+    'bpf-lb-mode': 'snat',
+    'bpf-lb-mode-annotation': false,
     'write-cni-conf-when-ready': '',
     'cni-conf-dir': '',
   };

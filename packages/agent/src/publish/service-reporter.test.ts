@@ -31,6 +31,7 @@ function start(post: () => Promise<void> = () => Promise.resolve()) {
   database.write(txn => tables.services.insert(txn, row));
   const reporter = new ServiceReporter({
     ...tables,
+    forwarding: { mode: 'snat', byAnnotation: false },
     writers: {
       postEvent: ({ kind, namespace, name, uid }, event) => {
         assert.match(event.name, new RegExp(`^${name}\\.[0-9a-f]{12}$`));
@@ -95,6 +96,19 @@ test('a service that does not fit is told once for all its addresses; what the k
     for (const key of keys) tables.lbRows.insert(txn, lbRow(key, pending(1)));
   });
   assert.deepEqual(lines.slice(1), ['service recovered: test/new does not fit']);
+  reporter.stop();
+});
+
+test('an annotation that no option allows is told, until it is gone', () => {
+  const { database, tables, lines, events, reporter } = start();
+  const [row] = tables.services.all();
+  assert.ok(row !== undefined);
+  database.write(txn => tables.services.insert(txn, { ...row, forwardingMode: 'dsr' }));
+  assert.match(lines[0] ?? '', /forwarding-mode: dsr is left out, and snat used.*--bpf-lb-mode-annotation/);
+  assert.match(events[0] ?? '', /^Service test\/new u ForwardingModeIgnored service.cilium.io/);
+  database.write(txn => tables.services.insert(txn, row));
+  assert.match(lines[1] ?? '', /^service recovered/);
+  assert.equal(events.length, 1);
   reporter.stop();
 });
 

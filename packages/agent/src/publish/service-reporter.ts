@@ -1,5 +1,6 @@
 /** Services that do not get what they ask for, to those who can change it: a line of the log and an event of the object. */
 import { createHash } from 'node:crypto';
+import { type Forwarding, forwardingProblem } from '@ciliate/control';
 import type { FrontendRow, LbRow, LocalRedirectRow, ServiceConflictRow, ServiceRow } from '@ciliate/model';
 import type { KubeWriters, ObjectReference } from '@ciliate/sources';
 import type { ChangeCursor, Table } from '@ciliate/tables';
@@ -12,13 +13,14 @@ export interface ServiceReporterModules {
   readonly frontends: Table<FrontendRow>;
   readonly serviceConflicts: Table<ServiceConflictRow>;
   readonly lbRows: Table<LbRow>;
+  readonly forwarding: Forwarding;
   readonly writers: Pick<KubeWriters, 'postEvent'>;
   readonly log: Pick<Log, 'info' | 'warn' | 'debug'>;
 }
 
 interface Problem {
   readonly service: string;
-  readonly reason: 'AddressInUse' | 'DoesNotFit';
+  readonly reason: 'AddressInUse' | 'DoesNotFit' | 'ForwardingModeIgnored';
   readonly message: string;
 }
 
@@ -27,6 +29,7 @@ export class ServiceReporter implements Service {
   readonly #modules: ServiceReporterModules;
   readonly #conflicts: ChangeCursor<ServiceConflictRow>;
   readonly #rows: ChangeCursor<LbRow>;
+  readonly #services: ChangeCursor<ServiceRow>;
   /** What is told and still so, by row. */
   readonly #told = new Map<string, Problem>();
   #unsubscribe: readonly (() => void)[] = [];
@@ -35,11 +38,12 @@ export class ServiceReporter implements Service {
     this.#modules = modules;
     this.#conflicts = modules.serviceConflicts.changes();
     this.#rows = modules.lbRows.changes();
+    this.#services = modules.services.changes();
   }
 
   start(): void {
-    const { serviceConflicts, lbRows } = this.#modules;
-    this.#unsubscribe = [serviceConflicts, lbRows].map(table => table.subscribe(() => this.#changed()));
+    const { services, serviceConflicts, lbRows } = this.#modules;
+    this.#unsubscribe = [services, serviceConflicts, lbRows].map(table => table.subscribe(() => this.#changed()));
     this.#changed();
   }
 
@@ -47,6 +51,7 @@ export class ServiceReporter implements Service {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#conflicts.close();
     this.#rows.close();
+    this.#services.close();
   }
 
   #changed(): void {
@@ -57,6 +62,15 @@ export class ServiceReporter implements Service {
     for (const { key, row, deleted } of this.#rows.next()) {
       this.#set(`refused ${key}`, deleted ? undefined : this.#refusal(row));
     }
+    for (const { key, row, deleted } of this.#services.next()) {
+      this.#set(`forwarding ${key}`, deleted ? undefined : this.#forwarding(key, row));
+    }
+  }
+
+  /** The annotation asks for what the agent's options or other annotations do not allow. */
+  #forwarding(key: string, row: ServiceRow): Problem | undefined {
+    const message = forwardingProblem(row, this.#modules.forwarding);
+    return message === undefined ? undefined : { service: key, reason: 'ForwardingModeIgnored', message };
   }
 
   /** An error after no attempt is the compiler's refusal; others are tried again, and told by the reconciler. */

@@ -41,6 +41,11 @@ export function dumpLbMap(name: LbMapName, datapath: DatapathView, now: number):
         pod: endpointId === 0 ? `namespace ${netnsCookie}` : `endpoint ${endpointId}`,
         frontend: `${end(address, port)}/${protocolName(proto)}`,
       })).toSorted((a, b) => (`${a.pod} ${a.frontend}` < `${b.pod} ${b.frontend}` ? -1 : 1));
+    case 'dsr':
+      return Array.from(datapath.lbDsr(), ([{ frontend, port, proto, backend }, { backendPort }]) => ({
+        frontend: `${end(frontend, port)}/${protocolName(proto)}`,
+        backend: end(backend, backendPort),
+      })).toSorted((a, b) => (`${a.frontend} ${a.backend}` < `${b.frontend} ${b.backend}` ? -1 : 1));
     case 'maglev':
       return Array.from(datapath.lbMaglev(), ([id, table]) => ({
         id,

@@ -12,6 +12,7 @@ import { type Address, addressFromBytes, hostPort, isIPv4, protocolNumbers, tryP
 import type { DecodedPacket, LbTrace, LbTraceStep } from '@ciliate/protocol';
 import type { AgentContext } from '../status/context.ts';
 import { flagNames } from './bpf-dumps.ts';
+import { reachedBackend, translationText, wayText } from './lb-trace-way.ts';
 import { RestFailure } from './router.ts';
 
 const bad = (message: string, remedy: string): RestFailure => new RestFailure(400, 'BAD_REQUEST', message, remedy);
@@ -34,9 +35,9 @@ export function traceService(context: AgentContext, query: URLSearchParams): LbT
   const packet = decodePacket(run.packet);
   const outcome = outcomeOf(run, packet, service !== undefined);
   if (runs.length > 1) tell('program', `${runs[0]?.program} has run: leaves it to ${run.program}`);
-  tell('program', `${run.program} has run: ${verdictText(run, packet, outcome)}`);
-  const backend = outcome === 'forwarded' && service !== undefined ? endText(packet, 'destination') : '';
-  if (backend !== '') describeWay(context, flow, packet, tell);
+  const backend = outcome === 'forwarded' && service !== undefined ? reachedBackend(packet, service) : '';
+  tell('program', `${run.program} has run: ${verdictText(run, packet, outcome, backend)}`);
+  if (backend !== '' && service !== undefined) describeWay(context, flow, packet, service, tell);
   return {
     from: query.get('from') ?? '',
     to: `${hostPort(to.address, to.port)}/${protocolName(to.protocol)}`,
@@ -179,7 +180,7 @@ function outcomeOf(run: ServiceRun, packet: DecodedPacket, isService: boolean): 
   return isService ? 'forwarded' : 'no service';
 }
 
-function verdictText(run: ServiceRun, packet: DecodedPacket, outcome: LbTrace['outcome']): string {
+function verdictText(run: ServiceRun, packet: DecodedPacket, outcome: LbTrace['outcome'], backend: string): string {
   switch (outcome) {
     case 'dropped':
       return `dropped (${dropReasonName(run.reason)})`;
@@ -188,35 +189,20 @@ function verdictText(run: ServiceRun, packet: DecodedPacket, outcome: LbTrace['o
     case 'no service':
       return 'leaves it to policy and routing';
     case 'forwarded':
-      return `sends it to ${endText(packet, 'destination')}`;
+      return `sends it to ${backend}`;
   }
 }
 
-function endText(packet: DecodedPacket, side: 'source' | 'destination'): string {
-  const [address, port] =
-    side === 'source' ? [packet.source, packet.sourcePort] : [packet.destination, packet.destinationPort];
-  const parsed = tryParseAddress(address ?? '');
-  return parsed === undefined ? '' : hostPort(parsed, port ?? 0);
-}
-
-function describeWay(context: AgentContext, flow: ServiceFlow, packet: DecodedPacket, tell: Tell): void {
-  const { tables } = context;
-  const [source, destination] = [tryParseAddress(packet.source ?? ''), tryParseAddress(packet.destination ?? '')];
-  if (source === undefined || destination === undefined) return;
-  tell(
-    'translation',
-    source === flow.source
-      ? `the backend sees the client's address ${source}`
-      : `the backend sees ${endText(packet, 'source')} instead of the client (SNAT): its answer comes back by this node`,
-  );
-  const [local] = tables.endpoints.by('address', destination);
-  if (local !== undefined) {
-    tell('way', `into pod ${local.podNamespace}/${local.podName} of this node (${local.device})`);
-    return;
-  }
-  const remote = tables.remoteEndpoints.all().find(row => row.addresses.includes(destination));
-  const node = remote === undefined ? undefined : tables.nodes.by('address', remote.nodeAddress)[0];
-  const how = context.options['routing-mode'] === 'tunnel' && remote !== undefined ? 'by the overlay' : 'by routing';
-  const who = remote === undefined ? `${destination}` : `pod ${remote.namespace}/${remote.name}`;
-  tell('way', `to ${who}${node === undefined ? '' : ` on ${node.name}`}, ${how}`);
+function describeWay(
+  context: AgentContext,
+  flow: ServiceFlow,
+  packet: DecodedPacket,
+  service: LoadedService,
+  tell: Tell,
+): void {
+  const destination = tryParseAddress(packet.destination ?? '');
+  if (destination === undefined) return;
+  const isHere = context.tables.endpoints.by('address', destination).length > 0;
+  tell('translation', translationText(flow, packet, service, isHere));
+  tell('way', wayText(context, destination));
 }

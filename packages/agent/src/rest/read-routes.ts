@@ -9,6 +9,7 @@ import {
   restPaths,
   type ServiceExplanation,
 } from '@ciliate/protocol';
+import { forwardingOf } from '../options/forwarding.ts';
 import { nearest } from '../options/nearest.ts';
 import { sceneSettings } from '../policy/scene-settings.ts';
 import { buildConfig } from '../status/config.ts';
@@ -155,8 +156,10 @@ function services({ tables }: AgentContext): readonly ReturnType<typeof serviceJ
     );
 }
 
-function serviceExplanations({ tables, nodeName }: AgentContext, name: string): readonly ServiceExplanation[] {
-  const known = servicesNamed(name, tables).map(key => explainService(key, tables, nodeName));
+function serviceExplanations({ tables, nodeName, options }: AgentContext, name: string): readonly ServiceExplanation[] {
+  const known = servicesNamed(name, tables).map(key =>
+    explainService(key, tables, { nodeName, forwarding: forwardingOf(options) }),
+  );
   const explained = known.filter(one => one !== undefined);
   if (explained.length > 0) return explained;
   const near = nearest(

@@ -25,6 +25,8 @@ interface EndpointObject {
 }
 
 /** One service `web` in `shop` with these endpoints, on node `here`, compiled. */
+const about = { nodeName: 'here', forwarding: { mode: 'snat', byAnnotation: false } } as const;
+
 async function world(spec: object, endpoints: readonly EndpointObject[], portName = 'http') {
   const database = createDatabase();
   const tables = defineTables(database);
@@ -50,7 +52,7 @@ async function world(spec: object, endpoints: readonly EndpointObject[], portNam
     if (endpoints.length > 0) tables.endpointSlices.insert(txn, rowOf(endpointSliceFromK8s(slice)));
   });
   await clock.advance(100);
-  const explained = explainService('shop/web', tables, 'here');
+  const explained = explainService('shop/web', tables, about);
   assert.ok(explained !== undefined);
   const reasons = Object.fromEntries(explained.endpoints.map(({ endpoint, reasons: why }) => [endpoint, why.join()]));
   return { tables, explained, reasons };
@@ -117,5 +119,5 @@ test('a name without namespace means all services of that name', async () => {
   assert.deepEqual(servicesNamed('web', tables), ['shop/web']);
   assert.deepEqual(servicesNamed('shop/web', tables), ['shop/web']);
   assert.deepEqual(servicesNamed('other/web', tables), []);
-  assert.equal(explainService('other/web', tables, 'here'), undefined);
+  assert.equal(explainService('other/web', tables, about), undefined);
 });

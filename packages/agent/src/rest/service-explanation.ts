@@ -1,5 +1,5 @@
 /** Why a service goes where it goes: its frontends as the datapath has them, and what each endpoint of its slices gets. */
-import { isExposedOn, takers } from '@ciliate/control';
+import { type Forwarding, forwardingProblem, isExposedOn, takers } from '@ciliate/control';
 import {
   type EndpointSliceRow,
   type FrontendRow,
@@ -19,8 +19,18 @@ type ServiceTables = Pick<
   'services' | 'endpointSlices' | 'frontends' | 'lbRows' | 'serviceConflicts' | 'nodes'
 >;
 
+interface NodeSettings {
+  readonly nodeName: string;
+  readonly forwarding: Forwarding;
+}
+
 /** Undefined: there is no such service, or another proxy has it. `key`: namespace/name. */
-export function explainService(key: string, tables: ServiceTables, nodeName: string): ServiceExplanation | undefined {
+export function explainService(
+  key: string,
+  tables: ServiceTables,
+  about: NodeSettings,
+): ServiceExplanation | undefined {
+  const { nodeName, forwarding } = about;
   const service = tables.services.get(key);
   if (service === undefined) return undefined;
   const isExposed = isExposedOn(service, tables.nodes.get(nodeName)?.labels ?? {});
@@ -32,11 +42,12 @@ export function explainService(key: string, tables: ServiceTables, nodeName: str
     namespace: service.namespace,
     name: service.name,
     type: service.type,
-    settings: settingsOf(service),
+    settings: settingsOf(service, rows),
     frontends,
     endpoints: endpoints.toSorted((a, b) => (a.endpoint < b.endpoint ? -1 : 1)),
     problems: [
       ...(isExposed ? problemsOf(service, frontends, slices) : [notHere]),
+      ...[forwardingProblem(service, forwarding)].filter(problem => problem !== undefined),
       ...tables.serviceConflicts
         .all()
         .filter(row => row.service === key)
@@ -69,7 +80,15 @@ function taking(backends: FrontendRow['backends']): FrontendRow['backends'] {
   return first.length > 0 ? first : backends.filter(({ state }) => state === 'quarantined');
 }
 
-function settingsOf(service: ServiceRow): readonly string[] {
+/** How outsiders' packets reach backends elsewhere; '' = by SNAT, as usual. */
+function forwardingText({ forwardingMode }: ServiceRow, rows: readonly FrontendRow[]): string {
+  const dialled = rows.filter(({ type }) => type !== 'ClusterIP');
+  const protocols = new Set(dialled.filter(({ dsr }) => dsr).map(({ protocol }) => protocol));
+  if (protocols.size === 0) return forwardingMode === 'snat' ? 'forwarding: snat' : '';
+  return dialled.every(({ dsr }) => dsr) ? 'forwarding: dsr' : `forwarding: dsr for ${[...protocols].join(', ')}`;
+}
+
+function settingsOf(service: ServiceRow, rows: readonly FrontendRow[]): readonly string[] {
   const { externalTrafficPolicy, internalTrafficPolicy, affinityTimeout, sourceRanges, sourceRangesDeny } = service;
   return [
     externalTrafficPolicy === 'Local' ? 'externalTrafficPolicy: Local' : '',
@@ -78,7 +97,7 @@ function settingsOf(service: ServiceRow): readonly string[] {
     service.trafficDistribution === '' ? '' : `trafficDistribution: ${service.trafficDistribution}`,
     sourceRanges.length > 0 ? `sources ${sourceRangesDeny ? 'denied' : 'allowed'}: ${sourceRanges.join(', ')}` : '',
     service.algorithm === '' ? '' : `algorithm: ${service.algorithm}`,
-    service.forwardingMode === '' ? '' : `forwarding: ${service.forwardingMode}`,
+    forwardingText(service, rows),
     service.exposedType === '' ? '' : `only as ${service.exposedType}`,
     service.healthCheck === undefined ? '' : `backends probed every ${service.healthCheck.interval} s`,
     service.proxyPort === undefined ? '' : `by the proxy on port ${service.proxyPort} of the node`,

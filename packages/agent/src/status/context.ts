@@ -9,6 +9,8 @@ import type {
   LbAffinity,
   LbAffinityKey,
   LbBackend,
+  LbDsr,
+  LbDsrKey,
   LbKey,
   LbRevnat,
   LbService,
@@ -46,6 +48,8 @@ export interface DatapathView {
   readonly lbBackends: () => Iterable<readonly [number, LbBackend]>;
   readonly lbRevnat: () => Iterable<readonly [number, LbRevnat]>;
   readonly lbSourceRanges: () => Iterable<readonly [LbSourceRangeKey, unknown]>;
+  /** Backends of this node, and the frontends as which they may answer. */
+  readonly lbDsr: () => Iterable<readonly [LbDsrKey, LbDsr]>;
   readonly lbSkip: () => Iterable<readonly [LbSkipKey, unknown]>;
   readonly lbAffinity: () => Iterable<readonly [LbAffinityKey, LbAffinity]>;
   /** Frontend's id → backend ids of its table. */

@@ -1,14 +1,24 @@
 import type { KubeProxyReplacement } from '@ciliate/protocol';
 import type { AgentOptions } from '../options/agent-options.ts';
+import { mayUseDsr } from '../options/forwarding.ts';
 import type { DatapathView } from './context.ts';
 
-const names = { disabled: 'Disabled', native: 'Native', 'best-effort': 'Best-Effort' } as const;
+type ReplacementOptions = Pick<
+  AgentOptions,
+  | 'bpf-lb-algorithm'
+  | 'bpf-lb-mode'
+  | 'bpf-lb-mode-annotation'
+  | 'bpf-lb-dsr-dispatch'
+  | 'bpf-lb-acceleration'
+  | 'node-port-range'
+>;
+
+const accelerations = { disabled: 'Disabled', native: 'Native', 'best-effort': 'Best-Effort' } as const;
+const modes = { snat: 'SNAT', dsr: 'DSR', hybrid: 'Hybrid' } as const;
+const dispatches = { opt: 'IP Option/Extension', ipip: 'IPIP' } as const;
 
 /** What of kube-proxy's work is done here. */
-export function kubeProxyReplacement(
-  datapath: DatapathView,
-  options: Pick<AgentOptions, 'bpf-lb-algorithm' | 'bpf-lb-acceleration' | 'node-port-range'>,
-): KubeProxyReplacement {
+export function kubeProxyReplacement(datapath: DatapathView, options: ReplacementOptions): KubeProxyReplacement {
   const devices = datapath.devices();
   return {
     mode: 'True',
@@ -19,9 +29,10 @@ export function kubeProxyReplacement(
       socketLB: { enabled: datapath.socketLb },
       nodePort: {
         enabled: true,
-        mode: 'SNAT',
+        mode: modes[options['bpf-lb-mode']],
+        ...(mayUseDsr(options) ? { dsrMode: dispatches[options['bpf-lb-dsr-dispatch']] } : {}),
         algorithm: options['bpf-lb-algorithm'] === 'maglev' ? 'Maglev' : 'Random',
-        acceleration: names[options['bpf-lb-acceleration']],
+        acceleration: accelerations[options['bpf-lb-acceleration']],
         accelerated: options['bpf-lb-acceleration'] === 'disabled' ? [] : datapath.acceleration(),
         portMin: options['node-port-range'].min,
         portMax: options['node-port-range'].max,

@@ -106,6 +106,7 @@ function printReplacement(output: Output, status: StatusResponse): void {
     ['Socket LB:', enabled(features.socketLB.enabled)],
     ['Devices:', replacement.deviceList.map(device => `${device.name}   ${device.ip.join(' ')}`).join(', ')],
     ['Mode:', port.mode],
+    ...(port.dsrMode === undefined ? [] : [['DSR Dispatch Mode:', port.dsrMode] as const]),
     ['Backend Selection:', port.algorithm],
     ['Session Affinity:', enabled(features.sessionAffinity.enabled)],
     ['Graceful Termination:', enabled(features.gracefulTermination.enabled)],

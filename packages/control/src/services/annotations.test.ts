@@ -12,7 +12,7 @@ const context: FrontendContext = {
   nodePortAddresses: [parseAddress('172.30.0.11')],
   nodeAddresses: [parseAddress('172.30.0.11')],
   algorithm: 'random',
-  forwarding: 'snat',
+  forwarding: { mode: 'snat', byAnnotation: true },
   externalClusterIP: false,
   sourceRangesForAll: false,
 };
@@ -86,12 +86,13 @@ test('lb-algorithm: either way, whatever the node does', () => {
   );
 });
 
-test('forwarding-mode: either way, whatever the node does', () => {
+test('forwarding-mode: either way, whatever the node does, when its options let services say', () => {
   assert.deepEqual(
     every(frontends({ 'service.cilium.io/forwarding-mode': 'dsr' }), row => row.dsr),
     [true],
   );
-  const snat = frontends({ 'service.cilium.io/forwarding-mode': 'snat' }, { forwarding: 'dsr' });
+  const byDsr = { forwarding: { mode: 'dsr', byAnnotation: true } } as const;
+  const snat = frontends({ 'service.cilium.io/forwarding-mode': 'snat' }, byDsr);
   assert.deepEqual(
     every(snat, row => row.dsr),
     [false],

@@ -1,4 +1,5 @@
 /** What frontends shall have in the load balancer's maps. */
+import { LbBackendFlags } from '@ciliate/abi';
 import {
   type Address,
   type FrontendBackend,
@@ -10,6 +11,7 @@ import {
 } from '@ciliate/model';
 import { Pool, pending } from '@ciliate/tables';
 import { takers } from './compile-backends.ts';
+import { isSurrogate } from './compile-frontends.ts';
 
 export interface FrontendIds {
   /** Of the frontend: its revNat id, and what `service list` shows as ID. 1 to 65535. */
@@ -17,12 +19,26 @@ export interface FrontendIds {
   readonly backend: (backend: FrontendBackend) => number;
 }
 
+const none: readonly never[] = [];
+
 /** A slot's number is 16 bits: a frontend with more backends is refused. */
 export const maxSlots = 65_535;
 
 /** Entries of lb_services that a frontend takes: its slots and masters. */
 export function slotCount(frontend: FrontendRow): number {
   return scopesOf(frontend).reduce((sum, [, backends]) => sum + usable(backends).length + 1, 0);
+}
+
+/** Backends that other nodes may forward to in the frontend's name. A NodePort is dialled at any node's address: that for all of them stands for it. */
+function sharedBackends(frontend: FrontendRow): readonly FrontendBackend[] {
+  const { address, type, dsr, routable, externalTrafficPolicy, backends, dsrBackends = backends } = frontend;
+  const isDialled = type === 'NodePort' ? isSurrogate(address) : routable;
+  return dsr && isDialled && externalTrafficPolicy !== 'Local' ? usable(dsrBackends) : none;
+}
+
+/** Entries of lb_dsr that a frontend takes when all of its backends are of this node. */
+export function answerCount(frontend: FrontendRow): number {
+  return sharedBackends(frontend).length;
 }
 
 /** Sets of backends by `scope` of struct lb_key, the one that a lookup begins with last. */
@@ -53,8 +69,6 @@ export function backendsOf(frontend: FrontendRow): readonly FrontendBackend[] {
   return [...new Map(all.map(backend => [portKey(backend), backend])).values()];
 }
 
-const none: readonly never[] = [];
-
 /** Most frontends have the same few lists of flags. */
 const flagLists = new Pool<readonly number[]>();
 
@@ -67,14 +81,27 @@ export function compileFrontend(
 ): LbRow {
   const backends = backendsOf(frontend);
   const flags = backends.map(backendFlags);
+  const answering = answeringBackends(frontend, backendFlags);
   return {
     key: portKey(frontend),
     serviceId: ids.service,
     backendIds: backends.map(ids.backend),
     backendFlags: flagLists.share(flags.join(), flags),
+    ...(answering.length > 0 ? { answering } : {}),
     serves: frontend,
     status: pending(now),
   };
+}
+
+/** Those of them that this node has. One that serves by several ports has one entry: any of them is right. */
+function answeringBackends(
+  frontend: FrontendRow,
+  backendFlags: (backend: FrontendBackend) => number,
+): readonly FrontendBackend[] {
+  const shared = sharedBackends(frontend);
+  if (shared.length === 0) return none;
+  const own = shared.filter(backend => (backendFlags(backend) & LbBackendFlags.LB_BACKEND_LOCAL) !== 0);
+  return [...new Map(own.toReversed().map(backend => [backend.address, backend])).values()];
 }
 
 /** The entry that drops what no port of the address serves. */

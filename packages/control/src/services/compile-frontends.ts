@@ -22,6 +22,7 @@ import { type Claim, Claims } from '../claims.ts';
 import { groupBy } from '../group-by.ts';
 import { afterHealthChecks, type BackendHealth } from './backend-health.ts';
 import { compileBackends } from './compile-backends.ts';
+import { type Forwarding, usesDsr } from './forwarding.ts';
 import type { Redirect } from './local-redirect.ts';
 import { proxyBackends } from './node-proxy.ts';
 import { nearest } from './topology.ts';
@@ -37,8 +38,7 @@ export interface FrontendContext {
   readonly nodeAddresses: readonly Address[];
   /** How backends are chosen for addresses that outsiders dial, unless a service says otherwise. */
   readonly algorithm: 'random' | 'maglev';
-  /** hybrid: DSR for TCP alone. */
-  readonly forwarding: 'snat' | 'dsr' | 'hybrid';
+  readonly forwarding: Forwarding;
   /** ClusterIPs answer outsiders too. */
   readonly externalClusterIP: boolean;
   /** loadBalancerSourceRanges keep outsiders from every address of the service, not from those of its load balancer alone. */
@@ -109,7 +109,7 @@ export function compileService(
       .filter(({ address }) => (isIPv4(address) ? context.ipv4 : context.ipv6))
       .map(dialled => {
         const family = isIPv4(dialled.address) ? 'IPv4' : 'IPv6';
-        const own = () => frontendOf(service, port, dialled, nearest(service, all[family], context), context);
+        const own = () => ownFrontend(service, port, dialled, all[family], context);
         const redirect = dialled.type === 'ClusterIP' ? redirectFor(redirects, port, family) : undefined;
         if (redirect === undefined) return own();
         return {
@@ -129,6 +129,19 @@ function redirectFor(
   family: EndpointSliceRow['family'],
 ): Redirect | undefined {
   return redirects.find(redirect => redirect.backends(port, family).length > 0);
+}
+
+/** By the service's own backends: of `all`, those that are near. */
+function ownFrontend(
+  service: ServiceRow,
+  port: ServicePortRow,
+  dialled: Dialled,
+  all: readonly FrontendBackend[],
+  context: FrontendContext,
+): FrontendRow {
+  const near = nearest(service, all, context);
+  const row = frontendOf(service, port, dialled, near, context);
+  return row.dsr && near !== all ? { ...row, dsrBackends: all } : row;
 }
 
 interface Dialled {
@@ -170,7 +183,7 @@ function frontendOf(
       : none,
     sourceRangesDeny: service.sourceRangesDeny,
     maglev: usesMaglev(service, routable, address, context),
-    dsr: usesDsr(service, port, context),
+    dsr: usesDsr(service, port, context.forwarding),
     delegatesToProxy: service.delegatesToProxy && !isRedirected,
     redirectTo: '',
   };
@@ -199,11 +212,6 @@ function usesMaglev(service: ServiceRow, routable: boolean, address: Address, co
 /** External IPs too: else who is kept out would come in by them. */
 function hasRanges(type: FrontendType, { sourceRangesForAll }: FrontendContext): boolean {
   return sourceRangesForAll || type === 'LoadBalancer' || type === 'ExternalIPs';
-}
-
-function usesDsr(service: ServiceRow, port: ServicePortRow, context: FrontendContext): boolean {
-  if (service.forwardingMode !== '') return service.forwardingMode === 'dsr';
-  return context.forwarding === 'dsr' || (context.forwarding === 'hybrid' && port.protocol === 'TCP');
 }
 
 function addressesOf(service: ServiceRow, port: ServicePortRow, context: FrontendContext): readonly Dialled[] {

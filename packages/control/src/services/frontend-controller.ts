@@ -46,7 +46,15 @@ type FrontendInputs = {
 type FrontendTables = Pick<Tables, keyof FrontendInputs | 'frontends' | 'serviceHealth' | 'serviceConflicts'>;
 export type FrontendConfig = Pick<
   NodeConfig,
-  'nodeName' | 'ipv4' | 'ipv6' | 'lbAlgorithm' | 'lbMode' | 'externalClusterIP' | 'sourceRangesForAll' | 'nodePortCIDRs'
+  | 'nodeName'
+  | 'ipv4'
+  | 'ipv6'
+  | 'lbAlgorithm'
+  | 'lbMode'
+  | 'lbModeAnnotation'
+  | 'externalClusterIP'
+  | 'sourceRangesForAll'
+  | 'nodePortCIDRs'
 >;
 
 /** services × endpointSlices × health of backends × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
@@ -88,7 +96,7 @@ class FrontendCompiler {
       nodePortAddresses: [],
       nodeAddresses: [],
       algorithm: config.lbAlgorithm,
-      forwarding: config.lbMode,
+      forwarding: { mode: config.lbMode, byAnnotation: config.lbModeAnnotation },
       externalClusterIP: config.externalClusterIP,
       sourceRangesForAll: config.sourceRangesForAll,
     };

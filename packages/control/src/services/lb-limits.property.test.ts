@@ -1,14 +1,23 @@
 /** Whatever services come and go: what their rows write is never more than the maps hold, and who is refused is served when there is room. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { defineTables, endpointSliceFromK8s, nodeConfigDefaults, type Parsed, serviceFromK8s } from '@ciliate/model';
+import {
+  defineTables,
+  endpointSliceFromK8s,
+  nodeConfigDefaults,
+  nodeFromK8s,
+  type Parsed,
+  serviceFromK8s,
+} from '@ciliate/model';
 import { createDatabase, FakeClock } from '@ciliate/tables';
 import * as fc from 'fast-check';
 import { nothingRestored, registerControllers } from '../register-controllers.ts';
 import { lbWrites } from './lb-writes.ts';
 
 const limits = { lbServicesMax: 14, lbBackendsMax: 8, lbRevnatMax: 6, lbSourceRangesMax: 3 };
-const config = { ...nodeConfigDefaults, nodeName: 'here', ...limits };
+const config = { ...nodeConfigDefaults, nodeName: 'here', lbMode: 'dsr', ...limits } as const;
+
+const backends = [1, 2, 3, 4, 5, 6, 7, 8].map(n => `10.0.0.${n}`);
 
 const service = fc.record({
   name: fc.constantFrom('a', 'b', 'c', 'd'),
@@ -16,8 +25,12 @@ const service = fc.record({
   balancers: fc.subarray(['192.0.2.1', '192.0.2.2']),
   ranges: fc.subarray(['10.0.0.0/8', 'fd00::/8']),
   affinity: fc.boolean(),
-  backends: fc.subarray(['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4']),
+  backends: fc.oneof(fc.subarray(backends, { maxLength: 4 }), fc.constant(backends)),
 });
+/** All backends are of this node, the first is near for it, and other nodes may choose any: lb_dsr has more than there are slots. */
+const zoneOf = (address: string): string => (address === '10.0.0.1' ? 'a' : 'b');
+const zoneLabel = 'topology.kubernetes.io/zone';
+
 type Wanted = typeof service extends fc.Arbitrary<infer T> ? T : never;
 const steps = fc.array(fc.record({ wanted: service, deleted: fc.boolean() }), { minLength: 1, maxLength: 12 });
 
@@ -31,6 +44,7 @@ function serviceRow({ name, ports, balancers, ranges, affinity }: Wanted) {
     serviceFromK8s({
       metadata: { namespace: 'ns', name },
       spec: {
+        trafficDistribution: 'PreferClose',
         ...{ type: 'LoadBalancer', clusterIP: `10.96.0.${name.charCodeAt(0)}`, loadBalancerSourceRanges: ranges },
         ...{ ports: ports.map(port => ({ name: `p${port}`, port })), sessionAffinity: affinity ? 'ClientIP' : 'None' },
       },
@@ -44,7 +58,7 @@ function sliceRow({ name, ports, backends }: Wanted) {
     endpointSliceFromK8s({
       metadata: { namespace: 'ns', name, labels: { 'kubernetes.io/service-name': name } },
       ...{ addressType: 'IPv4', ports: ports.map(port => ({ name: `p${port}`, port })) },
-      endpoints: backends.map(address => ({ addresses: [address] })),
+      endpoints: backends.map(address => ({ addresses: [address], hints: { forZones: [{ name: zoneOf(address) }] } })),
     }),
   );
 }
@@ -57,6 +71,9 @@ test('no map gets more than it holds', async () => {
       const clock = new FakeClock();
       const modules = { database, clock, onError: (error: unknown) => assert.ifError(error) };
       for (const controller of registerControllers(tables, config, modules, nothingRestored)) controller.start();
+      const addresses = backends.map(address => ({ type: 'InternalIP', address }));
+      const node = { metadata: { name: 'here', labels: { [zoneLabel]: 'a' } }, status: { addresses } };
+      database.write(txn => tables.nodes.insert(txn, rowOf(nodeFromK8s(node, 'here'))));
       for (const { wanted, deleted } of all) {
         database.write(txn => {
           if (deleted) tables.services.delete(txn, `ns/${wanted.name}`);
@@ -73,6 +90,7 @@ test('no map gets more than it holds', async () => {
         assert.ok(keys('lb_backends') <= limits.lbBackendsMax);
         assert.ok(keys('lb_revnat') <= limits.lbRevnatMax);
         assert.ok(keys('lb_source_ranges') <= limits.lbSourceRangesMax);
+        assert.ok(keys('lb_dsr') <= limits.lbServicesMax, `${keys('lb_dsr')} of lb_dsr`);
       }
       // Whoever is alone fits.
       database.write(txn => {

@@ -4,6 +4,7 @@ export interface LbUse {
   readonly backends: number;
   readonly revnats: number;
   readonly sourceRanges: number;
+  readonly answers: number;
 }
 
 export interface LbLimits {
@@ -23,6 +24,7 @@ export function lbMapSizes(limits: LbLimits): Readonly<Record<string, number>> {
     lb_revnat: lbRevnatMax,
     lb_affinity_match: lbServicesMax,
     lb_source_ranges: lbSourceRangesMax,
+    lb_dsr: lbServicesMax,
   };
 }
 
@@ -33,6 +35,7 @@ export function refusal(after: LbUse, limits: LbLimits): string | undefined {
     ['lb_backends', after.backends, limits.lbBackendsMax],
     ['lb_revnat', after.revnats, limits.lbRevnatMax],
     ['lb_source_ranges', after.sourceRanges, limits.lbSourceRangesMax],
+    ['lb_dsr', after.answers, limits.lbServicesMax],
   ] as const;
   const full = maps.find(([, needed, max]) => needed > max);
   if (full === undefined) return undefined;

@@ -2,7 +2,7 @@ import { type Address, type FrontendBackend, type FrontendRow, type LbRow, portK
 import { intern } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
 import { backendStates } from './compile-backends.ts';
-import { backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
+import { answerCount, backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
 import { PortKeyMap } from './port-key-map.ts';
 
@@ -31,9 +31,10 @@ export class LbState {
   /** Backends that at least one frontend uses as leaving; few at any time. */
   readonly #leaving = new Map<string, LeavingUses>();
   readonly #touched = new Set<Address>();
-  /** Entries of lb_services, without those that drop what an address does not serve; entries of lb_source_ranges. */
+  /** Entries of lb_services, without those that drop what an address does not serve; entries of lb_source_ranges; of lb_dsr at most. */
   #slots = 0;
   #sourceRanges = 0;
+  #answers = 0;
   /** Frontends of an address that serves nothing but services: such an address has one entry more. */
   readonly #owned = new Map<Address, number>();
   readonly #unservedDropped: boolean;
@@ -55,6 +56,7 @@ export class LbState {
       backends: this.backends.claimed + sum(frontend => backendsOf(frontend).length),
       revnats: this.#held.size + frontends.length,
       sourceRanges: this.#sourceRanges + sum(frontend => frontend.sourceRanges.length),
+      answers: this.#answers + sum(answerCount),
     };
   }
 
@@ -68,11 +70,13 @@ export class LbState {
     let services = this.serviceEntries;
     let revnats = this.#held.size;
     let sourceRanges = this.#sourceRanges;
+    let answers = this.#answers;
     for (const frontend of frontends) {
       const before = this.#held.get(portKey(frontend));
       services += slotCount(frontend) - (before === undefined ? 0 : slotCount(before));
       revnats += before === undefined ? 1 : 0;
       sourceRanges += frontend.sourceRanges.length - (before?.sourceRanges.length ?? 0);
+      answers += answerCount(frontend) - (before === undefined ? 0 : answerCount(before));
       if (before !== undefined && this.#hasOwn(before)) countOwned(before, -1);
       if (this.#hasOwn(frontend)) countOwned(frontend, 1);
       for (const backend of before === undefined ? [] : backendsOf(before)) count(portKey(backend), -1);
@@ -81,7 +85,7 @@ export class LbState {
     let backends = this.backends.claimed;
     for (const [key, total] of uses) backends += Number(total > 0) - Number(this.#uses(key) > 0);
     for (const [address, total] of owned) services += Number(total > 0) - Number(this.owns(address));
-    return { services, backends, revnats, sourceRanges };
+    return { services, backends, revnats, sourceRanges, answers };
   }
 
   /** Of lb_services. */
@@ -112,6 +116,7 @@ export class LbState {
     this.#held.set(key, frontend);
     this.#slots += slotCount(frontend);
     this.#sourceRanges += frontend.sourceRanges.length;
+    this.#answers += answerCount(frontend);
     if (this.#hasOwn(frontend)) this.#owned.set(frontend.address, (this.#owned.get(frontend.address) ?? 0) + 1);
     return true;
   }
@@ -178,6 +183,7 @@ export class LbState {
     this.#held.delete(key);
     this.#slots -= slotCount(frontend);
     this.#sourceRanges -= frontend.sourceRanges.length;
+    this.#answers -= answerCount(frontend);
     if (this.#hasOwn(frontend)) this.#disown(frontend.address);
     for (const backend of backends) {
       if (backend.state !== 'active') this.#countLeaving(backend, -1);

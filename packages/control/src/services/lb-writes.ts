@@ -42,7 +42,7 @@ export function lbWrites(row: LbRow, maglev: MaglevOptions): readonly LbWrite[] 
 /** Backends, reverse NAT, what a lookup needs beside, slots, the other scopes, master last. */
 function frontendWrites(
   frontend: FrontendRow,
-  { serviceId, backendIds, backendFlags }: LbRow,
+  { serviceId, backendIds, backendFlags, answering = [] }: LbRow,
   maglev: MaglevOptions,
 ): readonly LbWrite[] {
   const address = addressBytes(frontend.address);
@@ -53,6 +53,7 @@ function frontendWrites(
     { map: 'lb_revnat', key: serviceId, value: { address, port: frontend.port } },
     ...(frontend.affinityTimeout > 0 ? affinityBackends(frontend).map(be => affinityWrite(serviceId, idOf(be))) : []),
     ...frontend.sourceRanges.map(range => sourceRangeWrite(serviceId, range)),
+    ...answering.map(backend => dsrWrite(frontend, address, backend)),
     ...maglevWrites(frontend, serviceId, idOf, maglev),
     ...scopesOf(frontend).flatMap(([scope, list]) =>
       scopeWrites(frontend, address, serviceId, usable(list), idOf, scope),
@@ -124,6 +125,12 @@ function affinityWrite(revNatId: number, backendId: number): LbWrite {
 function sourceRangeWrite(revNatId: number, range: Prefix): LbWrite {
   const key = { prefixlen: 32 + prefixBits(range), revNatId, address: addressBytes(prefixAddress(range)) };
   return { map: 'lb_source_ranges', key, value: { present: 1 } };
+}
+
+/** What other nodes may say of their packets to the backend. */
+function dsrWrite({ port, protocol }: FrontendRow, frontend: Uint8Array, backend: FrontendBackend): LbWrite {
+  const key = { frontend, backend: addressBytes(backend.address), port, proto: protocolNumbers[protocol] };
+  return { map: 'lb_dsr', key, value: { backendPort: backend.port } };
 }
 
 function maglevWrites(

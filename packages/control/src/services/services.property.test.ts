@@ -173,7 +173,7 @@ const contextOfTests = {
   nodeName: 'here',
   nodeLabels: {},
   algorithm: 'random',
-  forwarding: 'snat',
+  forwarding: { mode: 'snat', byAnnotation: false },
   externalClusterIP: false,
   sourceRangesForAll: false,
 } as const;
