@@ -6,6 +6,7 @@ import { privileged } from '../lib/privileged.ts';
 import { address } from './config.ts';
 import { DsrNode, textOf } from './dsr-node.ts';
 import { eth, icmp, ip, type L4, tcp, udp } from './frame.ts';
+import { checksum } from './packet.ts';
 
 const nodes = [
   { addresses: ['172.30.0.11', 'fd00:172:30::11'] },
@@ -48,6 +49,23 @@ function unfragmentable(packet: Buffer): Buffer {
   const sum = copy.readUInt16BE(10) - 0x4000;
   copy.writeUInt16BE(sum < 0 ? sum + 0xffff : sum, 10);
   return copy;
+}
+
+/** With an option of the sender's own, in hex, behind the IP header. */
+function withOption(packet: Buffer, option: string): Buffer {
+  const isIPv4 = (packet[0] ?? 0) >>> 4 === 4;
+  const size = isIPv4 ? 20 : 40;
+  const longer = Buffer.concat([packet.subarray(0, size), Buffer.from(option, 'hex'), packet.subarray(size)]);
+  if (isIPv4) {
+    longer[0] = 0x47;
+    longer.writeUInt16BE(longer.length, 2);
+    longer.writeUInt16BE(0, 10);
+    longer.writeUInt16BE(checksum(longer.subarray(0, 28)), 10);
+  } else {
+    longer.writeUInt16BE(longer.length - 40, 4);
+    longer[6] = 60;
+  }
+  return longer;
 }
 
 describe('direct server return', privileged('bpf'), () => {
@@ -193,6 +211,21 @@ describe('direct server return', privileged('bpf'), () => {
         assert.match(textOf(forged), /\noptions /);
         assert.equal(textOf(second.run('from_netdev', forged).frame), direct(tcp(1000, 8080, 'ACK'), 62));
         assert.equal(answered(second), fromFrontend);
+      });
+
+      test("a client's own option says nothing: what it has dialled is answered", () => {
+        const other = version === 4 ? '203.0.113.2' : '2001:db8:ffff::2';
+        second.serves(other, 80, 6, backend);
+        const forged =
+          version === 4 ? '9a085000027100cb' : `06021b14${Buffer.from(address(other)).toString('hex')}00500000`;
+        for (const flags of ['SYN', 'ACK'] as const) {
+          const sent = first.run('from_netdev', eth(withOption(ip(client, vip, tcp(1000, 80, flags)), forged))).frame;
+          assert.equal(sent.includes(Buffer.from(forged, 'hex')), true);
+          const taken = second.run('from_netdev', sent);
+          assert.equal(taken.verdict, 'redirect');
+          assert.match(textOf(taken.frame), new RegExp(`${client} > ${backend} `));
+          assert.equal(answered(second), fromFrontend);
+        }
       });
 
       test('a connection to the backend itself by the same tuple is answered by the backend', () => {
