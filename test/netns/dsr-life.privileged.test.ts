@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { restartAgent } from '../lib/agents.ts';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
-import { client, sentBy, url } from './dsr.ts';
+import { client, onlyFrom, sentBy, url } from './dsr.ts';
 
 /** argv: address, port. Asks by one connection again and again; prints pod and own port of each answer, or the error. */
 const goesOn = `
@@ -83,15 +83,6 @@ spec:
   selector: { app: late }
   ipFamilyPolicy: RequireDualStack
   ports: [{ port: 53, targetPort: 5353, nodePort: 30201, protocol: UDP }]
-`;
-
-const onlyFrom = (cidrs: readonly string[]): string => `
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: from-outside }
-spec:
-  podSelector: { matchLabels: { app: web } }
-  ingress: [{ from: [${cidrs.map(cidr => `{ ipBlock: { cidr: "${cidr}" } }`).join(', ')}] }]
 `;
 
 const families = [
@@ -191,13 +182,18 @@ for (const dispatch of byEither)
     }
 
     test('the policy of the backend sees the client', async () => {
-      await cluster.apply(onlyFrom(families.map(({ outside }) => `${outside}/${outside.includes(':') ? 128 : 32}`)));
+      await cluster.apply(
+        onlyFrom(
+          'web',
+          families.map(({ outside }) => `${outside}/${outside.includes(':') ? 128 : 32}`),
+        ),
+      );
       // Everybody else is kept out: the node that would be the client without DSR.
       await eventually('the policy is enforced', async () =>
         (await curl(families[0].node(1), 30_200)).code === 28 ? true : undefined,
       );
       for (const { vip, outside } of families) assert.equal(client((await curl(vip, 80)).stdout), outside);
-      await cluster.apply(onlyFrom(['198.51.100.0/24']));
+      await cluster.apply(onlyFrom('web', ['198.51.100.0/24']));
       for (const { vip } of families) {
         await eventually('it is kept out', async () => ((await curl(vip, 80)).code === 28 ? true : undefined));
       }

@@ -6,22 +6,22 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
-import { client, sentBy, url } from './dsr.ts';
+import { client, onlyFrom, sentBy, url } from './dsr.ts';
 
-const pod = (name: string, node: number, labels: string): string => `
+const pod = (name: string, node: number, app: string, labels = ''): string => `
 apiVersion: v1
 kind: Pod
-metadata: { name: ${name}, labels: { ${labels} } }
+metadata: { name: ${name}, labels: { app: ${app}, ${labels} } }
 spec: { nodeName: node-${node}, containers: [{ name: echo, image: ciliate/echo, ports: [{ containerPort: 8080 }] }] }
 ---`;
 
-const service = (name: string, port: number, app: string, more: string, annotated = true): string => `
+const service = (name: string, port: number, selector: string, more: string, annotated = true): string => `
 apiVersion: v1
 kind: Service
 metadata: { name: ${name}${annotated ? ', annotations: { service.cilium.io/forwarding-mode: dsr }' : ''} }
 spec:
   type: NodePort
-  selector: { ${app}: 'yes' }
+  selector: { ${selector} }
   ipFamilyPolicy: RequireDualStack
   ports: [{ port: 80, targetPort: 8080, nodePort: ${port} }]
 ${more}
@@ -29,12 +29,12 @@ ${more}
 
 const ports = { sticky: 30_300, spread: 30_301, local: 30_302, translated: 30_303 };
 const manifest = [
-  pod('here', 1, "both: 'yes'"),
-  ...[1, 2, 3].map(n => pod(`there-${n}`, 2, `remote: 'yes', ${n === 1 ? "both: 'yes'" : ''}`)),
-  service('sticky', ports.sticky, 'remote', '  sessionAffinity: ClientIP'),
-  service('spread', ports.spread, 'both', ''),
-  service('local', ports.local, 'remote', '  externalTrafficPolicy: Local'),
-  service('translated', ports.translated, 'remote', '', false),
+  pod('here', 1, 'near', "both: 'yes'"),
+  ...[1, 2, 3].map(n => pod(`there-${n}`, 2, 'remote', n === 1 ? "both: 'yes'" : '')),
+  service('sticky', ports.sticky, 'app: remote', '  sessionAffinity: ClientIP'),
+  service('spread', ports.spread, "both: 'yes'", ''),
+  service('local', ports.local, 'app: remote', '  externalTrafficPolicy: Local'),
+  service('translated', ports.translated, 'app: remote', '', false),
 ].join('\n');
 
 const families = [
@@ -93,4 +93,21 @@ describe('DSR, services that ask for it', privileged('sandbox'), () => {
       assert.notEqual((await curl(first, ports.local)).code, 0);
     });
   }
+
+  test('the policy of the backend sees the client, also by the overlay', async () => {
+    await cluster.apply(
+      onlyFrom(
+        'remote',
+        families.map(({ outside }) => `${outside}/${outside.includes(':') ? 128 : 32}`),
+      ),
+    );
+    for (const { first, outside } of families) {
+      // Who is translated comes from a node, which is not let in.
+      await eventually('the policy is enforced', async () =>
+        (await curl(first, ports.translated)).code === 28 ? true : undefined,
+      );
+      assert.equal(client((await curl(first, ports.sticky)).stdout), outside);
+    }
+    await cluster.kube('delete', 'networkpolicy', 'from-outside');
+  });
 });

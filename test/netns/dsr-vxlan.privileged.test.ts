@@ -17,3 +17,11 @@ testDsr({
   direct,
   told: /which it knows by an IPv[46] (option|extension header) of this packet[\s\S]*by the overlay/,
 });
+
+testDsr({
+  name: 'overlay, hybrid',
+  routing: 'vxlan',
+  options: ['bpf-lb-mode=hybrid'],
+  direct: { tcp: true, udp: false },
+  told: /which it knows by an IPv[46] (option|extension header) of this packet/,
+});

@@ -77,6 +77,16 @@ export interface DsrMode {
   readonly told: RegExp;
 }
 
+/** A policy for pods of the app: they get packets from these addresses alone. */
+export const onlyFrom = (app: string, cidrs: readonly string[]): string => `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: from-outside }
+spec:
+  podSelector: { matchLabels: { app: ${app} } }
+  ingress: [{ from: [${cidrs.map(cidr => `{ ipBlock: { cidr: "${cidr}" } }`).join(', ')}] }]
+`;
+
 export const client = (output: string): string => /client: (\S+)/.exec(output)?.[1] ?? output;
 export const url = (address: string, port: number): string =>
   `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;

@@ -5,8 +5,8 @@ import { EndpointFlags, mapSpecs } from '../../packages/abi/src/index.ts';
 import { privileged } from '../lib/privileged.ts';
 import { address } from './config.ts';
 import { DsrNode, textOf } from './dsr-node.ts';
-import { eth, icmp, ip, type L4, tcp, udp } from './frame.ts';
-import { checksum } from './packet.ts';
+import { eth, icmp, ip, type L4, mac, tcp, udp } from './frame.ts';
+import { checksum, eth as ethernet } from './packet.ts';
 
 const nodes = [
   { addresses: ['172.30.0.11', 'fd00:172:30::11'] },
@@ -148,6 +148,29 @@ describe('direct server return', privileged('bpf'), () => {
         }
         const reply = eth(ip(backend, client, udp(8080, 1000)), { sourceMac: backendId });
         assert.equal(answered(second, reply), textOf(eth(ip(vip, client, udp(80, 1000), { ttl: 63 }))));
+      });
+
+      test('an association of SCTP begins as a connection does', () => {
+        first.service(vip, 132, backend);
+        second.serves(vip, 80, 132, backend);
+        const [init, ack, data] = [1, 2, 0];
+        const chunk = (kind: number) =>
+          first.run('from_netdev', ethernet().ip(client, vip).sctp(1000, 80, kind, Buffer.alloc(16)).build()).frame;
+        const sent = chunk(init);
+        assert.match(textOf(sent), /\noptions .*\nsctp 1000 > 8080 chunk 1 checksum good/);
+        const taken = second.run('from_netdev', sent);
+        assert.equal(taken.verdict, 'redirect');
+        assert.match(
+          textOf(taken.frame),
+          new RegExp(`${client} > ${backend} .*\nsctp 1000 > 8080 chunk 1 checksum good`),
+        );
+        assert.doesNotMatch(textOf(chunk(data)), /\noptions /);
+        const reply = ethernet().ip(backend, client).sctp(8080, 1000, ack, Buffer.alloc(16)).build();
+        reply.set(mac(backendId), 6);
+        assert.match(
+          answered(second, reply),
+          new RegExp(`${vip} > ${client} .*\nsctp 80 > 1000 chunk 2 checksum good`),
+        );
       });
 
       test('a client of the cluster, and a backend of nobody that we know, are translated as without it', () => {
