@@ -67,8 +67,8 @@ subprogram insert_extension(struct __sk_buff *skb, struct packet *p, const struc
 	extension.port = frontend->port;
 	if (bpf_skb_adjust_room(skb, sizeof(extension), BPF_ADJ_ROOM_NET, room_flags(p)) < 0)
 		return -DROP_DSR_ENCAP_FAILED;
-	if (bpf_skb_store_bytes(skb, ETH_HLEN_ + 4, &header, 3, 0) < 0 ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN_ + sizeof(struct ipv6hdr), &extension, sizeof(extension), 0) < 0)
+	if (bpf_skb_store_bytes(skb, ETH_HLEN_ + 4, &header, 3, BPF_F_RECOMPUTE_CSUM) < 0 ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN_ + sizeof(struct ipv6hdr), &extension, sizeof(extension), BPF_F_RECOMPUTE_CSUM) < 0)
 		return -DROP_WRITE_ERROR;
 	p->l4_offset += sizeof(extension);
 	p->length += sizeof(extension);
@@ -115,7 +115,7 @@ static __always_inline int outer_ipv6(struct __sk_buff *skb, const struct packet
 	addr_copy(&ip.destination, backend);
 	if (bpf_skb_adjust_room(skb, sizeof(ip), BPF_ADJ_ROOM_MAC, room_flags(p) | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) < 0)
 		return -DROP_DSR_ENCAP_FAILED;
-	return bpf_skb_store_bytes(skb, ETH_HLEN_, &ip, sizeof(ip), 0) < 0 ? -DROP_WRITE_ERROR : 0;
+	return bpf_skb_store_bytes(skb, ETH_HLEN_, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM) < 0 ? -DROP_WRITE_ERROR : 0;
 }
 
 /* As it came, in a packet from this node to the backend; `p` becomes that one. */

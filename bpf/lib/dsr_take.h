@@ -57,6 +57,11 @@ static __always_inline int remove_option(struct __sk_buff *skb, struct packet *p
 	to = bpf_htonl(bpf_ntohl(from.first) - (2 << 24) - sizeof(from.option));
 	if (bpf_skb_adjust_room(skb, -(int)sizeof(from.option), BPF_ADJ_ROOM_NET, room_flags(p)) < 0)
 		return -DROP_INVALID;
+	/* The device's sum has lost the option, and the header's checksum has made up for it. */
+	diff = bpf_csum_diff(NULL, 0, (__be32 *)&from.option, sizeof(from.option), 0);
+	if (diff < 0)
+		return -DROP_CSUM_L3;
+	update_device_sum(skb, (__u32)diff);
 	diff = bpf_csum_diff((__be32 *)&from, sizeof(from), &to, 4, 0);
 	if (bpf_l3_csum_replace(skb, ETH_HLEN_ + offsetof(struct iphdr, check), 0, diff, 0) < 0)
 		return -DROP_CSUM_L3;

@@ -16,6 +16,7 @@ import { sh } from '../lib/agent-node.ts';
 import { address, fullConfig, objectPath } from './config.ts';
 import { mac } from './frame.ts';
 import { packetText } from './packet-text.ts';
+import { runPacket } from './run-packet.ts';
 
 export type Program = 'from_netdev' | 'to_netdev' | 'from_container';
 
@@ -139,7 +140,8 @@ export class DsrNode {
     for (const key of [...map.keys()]) map.remove(key);
   }
 
-  run(name: Program, packet: Buffer): Ran {
+  /** `cut`: the program shortens the packet to an answer, and its sum counts no more. */
+  run(name: Program, packet: Buffer, cut = false): Ran {
     const program = this.#objects.map(object => object.programs.get(name)).find(one => one !== undefined);
     assert.ok(program !== undefined, name);
     const context = Buffer.alloc(192);
@@ -147,7 +149,7 @@ export class DsrNode {
     const { retval, data } = inNetworkNamespace(this.#namespace, () => {
       // from_container compares the device with that of the endpoint, which is the loopback here.
       context.writeUInt32LE(name === 'from_container' ? 1 : 100, 40);
-      return testRun(program.fd, { data: packet, context });
+      return cut ? testRun(program.fd, { data: packet, context }) : runPacket(program.fd, { data: packet, context });
     });
     const reason = [...this.#drops()].find(([key, packets]) => packets !== before.get(key))?.[0];
     const dropped = Object.entries(DropReason).find(([, value]) => value === reason)?.[0] ?? '';

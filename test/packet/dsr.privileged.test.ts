@@ -274,7 +274,11 @@ describe('direct server return', privileged('bpf'), () => {
         const fits = first.run('from_netdev', eth(unfragmentable(ip(client, vip, sized(version, 1500 - overhead)))));
         assert.equal(fits.verdict, 'redirect');
         assert.equal(fits.frame.length, 1514);
-        const told = first.run('from_netdev', eth(unfragmentable(ip(client, vip, sized(version, 1501 - overhead)))));
+        const told = first.run(
+          'from_netdev',
+          eth(unfragmentable(ip(client, vip, sized(version, 1501 - overhead)))),
+          true,
+        );
         const [type, code] = version === 4 ? [3, 4] : [2, 0];
         assert.match(
           textOf(told.frame),
@@ -366,7 +370,7 @@ describe('direct server return', privileged('bpf'), () => {
         firstIpip.service(vip, 17, backend);
         const size = 1500 - (version === 4 ? 20 : 40);
         assert.equal(firstIpip.run('from_netdev', eth(ip(client, vip, sized(version, size)))).frame.length, 1514);
-        const told = firstIpip.run('from_netdev', eth(ip(client, vip, sized(version, size + 1))));
+        const told = firstIpip.run('from_netdev', eth(ip(client, vip, sized(version, size + 1))), true);
         assert.match(textOf(told.frame), /\nicmp type [32] code [40] checksum good\n/);
         assert.equal(told.frame.readUInt32BE(14 + (version === 4 ? 20 : 40) + 4), size);
       });
