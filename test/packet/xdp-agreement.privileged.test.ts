@@ -13,8 +13,16 @@ import { packetText } from './packet-text.ts';
 import { decapsulated, encapsulated, l4, partial, withoutChecksum } from './xdp-frames.ts';
 import { type Family, macs, type Outcome, type Way, world, XdpWorld } from './xdp-world.ts';
 
-const { LB_SVC_CLUSTER_IP, LB_SVC_LOAD_BALANCER, LB_SVC_ROUTABLE, LB_SVC_SOURCE_RANGE, LB_SVC_UNSERVED } =
-  LbServiceFlags;
+const {
+  LB_SVC_CLUSTER_IP,
+  LB_SVC_EXT_LOCAL_SCOPE,
+  LB_SVC_LOAD_BALANCER,
+  LB_SVC_NODE_PORT,
+  LB_SVC_ROUTABLE,
+  LB_SVC_SOURCE_RANGE,
+  LB_SVC_SOURCE_RANGE_DENY,
+  LB_SVC_UNSERVED,
+} = LbServiceFlags;
 const steps = 3000;
 const maglevSize = 251;
 
@@ -39,7 +47,11 @@ const ports = {
   ranged: 30_006,
   empty: 30_007,
   sticky: 30_008,
+  ownOnly: 30_009,
+  ownNone: 30_010,
+  denied: 30_011,
 };
+const ofVip: readonly number[] = [ports.ranged, ports.sticky, ports.denied];
 const portList = Object.values(ports);
 
 /** Random only where chance does not choose the backend: one, or a table. */
@@ -60,12 +72,15 @@ function services(way: Way, family: Family, proto: 6 | 17, base: number): void {
   way.service(base + 5, node, ports.closed, [[remote, 8080]], { proto, flags: LB_SVC_CLUSTER_IP });
   const ranged = LB_SVC_LOAD_BALANCER | LB_SVC_ROUTABLE | LB_SVC_SOURCE_RANGE;
   way.service(base + 6, vip, ports.ranged, [[remote, 8080]], { proto, flags: ranged });
-  const range = {
-    prefixlen: 32 + (family === 4 ? 96 + 24 : 48),
-    revNatId: base + 6,
-    address: address(family === 4 ? '192.0.2.0' : '2001:db8::'),
-  };
-  way.map(mapSpecs.lb_source_ranges).put(range, { present: 1 });
+  const denied = ranged | LB_SVC_SOURCE_RANGE_DENY;
+  way.service(base + 11, vip, ports.denied, [[remote, 8080]], { proto, flags: denied });
+  for (const revNatId of [base + 6, base + 11]) {
+    const [prefixlen, prefix] = family === 4 ? [32 + 96 + 24, '192.0.2.0'] : [32 + 48, '2001:db8::'];
+    way.map(mapSpecs.lb_source_ranges).put({ prefixlen, revNatId, address: address(prefix) }, { present: 1 });
+  }
+  const own = LB_SVC_NODE_PORT | LB_SVC_ROUTABLE | LB_SVC_EXT_LOCAL_SCOPE;
+  way.service(base + 9, node, ports.ownOnly, [[pod, 8080]], { proto, flags: own });
+  way.service(base + 10, node, ports.ownNone, [], { proto, flags: own });
   way.service(base + 7, node, ports.empty, [], { proto });
   way.service(base + 8, vip, ports.sticky, [[remote, 8080]], {
     proto,
@@ -122,7 +137,7 @@ class Traffic {
     const family = this.#pick([4, 6] as const);
     const device = this.#pick(['eth0', 'eth0', 'eth1'] as const);
     const dport = this.#pick([...portList, 443]);
-    const isVip = dport === ports.ranged || dport === ports.sticky || (dport === 443 && this.#random() < 0.5);
+    const isVip = ofVip.includes(dport) || (dport === 443 && this.#random() < 0.5);
     const flow: Flow = {
       family,
       device,

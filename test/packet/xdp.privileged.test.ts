@@ -294,15 +294,18 @@ for (const [routing, routingMode] of routings) {
         }
       });
 
-      test('a client keeps its backend by affinity, whichever program begins the flow', () => {
-        const port = service([world.remote[family], world.far[family]], { affinity: 3600 });
-        const targets = Array.from({ length: 20 }, (_, i) => {
-          const sent = both.xdp.receive(syn(port, newPort()), 'eth0', i % 2 === 1);
-          const inner = sent.frame.length > syn(port).length ? decapsulated(sent.frame) : sent.frame;
-          return /ipv. \S+ > (\S+)/.exec(packetText(inner))?.[1];
+      for (const proto of [6, 17] as const) {
+        test(`a client keeps its backend by affinity, whichever program begins the flow: protocol ${proto}`, () => {
+          const port = service([world.remote[family], world.far[family]], { affinity: 3600, proto });
+          const targets = Array.from({ length: 20 }, (_, i) => {
+            const frame = proto === 6 ? syn(port, newPort()) : fromClient().udp(newPort(), port, 'x').build();
+            const sent = both.xdp.receive(frame, 'eth0', i % 2 === 1);
+            const inner = sent.frame.length > frame.length ? decapsulated(sent.frame) : sent.frame;
+            return /ipv. \S+ > (\S+)/.exec(packetText(inner))?.[1];
+          });
+          assert.equal(new Set(targets).size, 1);
         });
-        assert.equal(new Set(targets).size, 1);
-      });
+      }
 
       if (routingMode === 1) {
         test('the outer headers', () => {
