@@ -70,6 +70,14 @@ describe('policy tools on a cluster', privileged('sandbox'), () => {
     return got.code === 0;
   };
 
+  /** Of node-1's agent, by name and labels. */
+  const metrics = async (): Promise<ReadonlyMap<string, number>> => {
+    const socket = `/run/ciliate/${cluster.name}/node-1/ciliate.sock`;
+    const { stdout } = await cluster.exec('node-1', 'curl', '-s', '--unix-socket', socket, 'http://agent/metrics');
+    const samples = stdout.split('\n').filter(line => line !== '' && !line.startsWith('#'));
+    return new Map(samples.map(line => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]));
+  };
+
   before(async () => {
     cluster.up();
     await cluster.apply(pods);
@@ -157,6 +165,38 @@ describe('policy tools on a cluster', privileged('sandbox'), () => {
     await eventually('and back', async () => ((await reaches('friend')) ? true : undefined), 20_000);
   });
 
+  test('lists: endpoints by direction and labels, identities, policies, selectors, maps with their rules, metrics', async () => {
+    const list = async (...args: readonly string[]): Promise<string> => {
+      const { code, stdout, stderr } = await cluster.ciliate('--node', 'node-1', ...args);
+      assert.equal(code, 0, stderr);
+      return stdout;
+    };
+    const endpoints = await list('endpoint', 'list');
+    assert.match(endpoints, /^\d+ +Enabled +Disabled +\d+ +k8s:app=server/m);
+    assert.match(endpoints, /^\d+ +Disabled +Disabled +\d+ +k8s:io\.cilium.*\n(?: .*\n)* +k8s:role=friend/m);
+    const identities = await list('identity', 'list');
+    const identity = /^(\d+) +k8s:app=server/m.exec(identities)?.[1] ?? '';
+    assert.match(await list('identity', 'get', identity), /"k8s:app=server"/);
+    assert.match(identities, /^7 +reserved:kube-apiserver\n +reserved:remote-node/m);
+    assert.match(await list('policy', 'get', 'default/server'), /"kind": "NetworkPolicy"[\s\S]*Revision: [1-9]/);
+    assert.match(await list('policy', 'selectors'), new RegExp(`app=server.*default/server +\\d+ +${identity}`));
+    const maps = await list('bpf', 'policy', 'list');
+    assert.match(maps, new RegExp(`Identity: ${identity} .*Revision: [1-9]`));
+    assert.match(
+      maps,
+      /^Allow +Ingress +k8s:.*80\/TCP +\d+ +\d+ +16 +\d+ NetworkPolicy default\/server, spec\.ingress\[0\]/m,
+    );
+    assert.match(maps, /^Deny +Ingress +ANY +ANY .*default deny \(ingress\) by NetworkPolicy default\/server/m);
+    const values = await metrics();
+    assert.equal(values.get('cilium_policy'), 1);
+    assert.equal(values.get('cilium_policy_endpoint_enforcement_status{enforcement="ingress"}'), 1);
+    for (const name of ['cilium_policy_max_revision', 'cilium_policy_change_total{outcome="success"}']) {
+      assert.ok((values.get(name) ?? 0) > 0, name);
+    }
+    assert.ok([...values.keys()].some(name => /^cilium_drop_count_total\{reason="Policy denied"/.test(name)));
+    assert.ok((values.get('cilium_identity{type="cluster_local"}') ?? 0) >= 4);
+  });
+
   test('verify finds no difference; an entry that somebody else took from a map is found, and explain says it too', async () => {
     const clean = await policy('verify');
     assert.match(clean.stdout, /no difference/);
@@ -166,6 +206,15 @@ describe('policy tools on a cluster', privileged('sandbox'), () => {
     assert.notEqual(code, 0, stdout);
     assert.match(stdout, /NetworkPolicy default\/server|missing/);
     assert.match((await explain('friend')).stdout, /DISAGREEMENT: the policies allow and from_container drops it/);
+    await eventually(
+      'it is alarmed without being asked: metric and status',
+      async () => {
+        const found = (await metrics()).get('ciliate_policy_verify_differences');
+        const { stdout: status } = await cluster.ciliate('--node', 'node-1', 'status');
+        return found === 1 && /the policy in the kernel differs in one entry/.test(status) ? true : undefined;
+      },
+      30_000,
+    );
   });
 });
 

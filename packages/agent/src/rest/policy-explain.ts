@@ -5,7 +5,7 @@ import {
   type FlowExplanation,
   PolicyLookup,
   type PolicyScene,
-  parsePortNumber,
+  portsCalled,
   type SideExplanation,
   type Somebody,
   sceneFromTables,
@@ -22,18 +22,21 @@ import { RestFailure } from './router.ts';
 
 type Live = LivePolicyExplanation<FlowExplanation>;
 
-/** Pairs that are explained at once. */
+/** Flows that are explained at once. */
 const most = 100;
 
 export function explainLive(context: AgentContext, query: URLSearchParams): readonly Live[] {
   const scene = sceneFromTables(context.tables, sceneSettings(context.options));
-  const flow = parsePortNumber(query.get('port') ?? '', query.get('protocol') ?? 'tcp');
-  if (flow === undefined) throw bad(`port '${query.get('port') ?? ''}' is none`, 'write 5432, 53/UDP or icmp/8');
+  const [port, protocol] = [query.get('port') ?? '', query.get('protocol') ?? 'tcp'];
   const [froms, tos] = ['from', 'to'].map(name => named(scene, query.get(name) ?? ''));
   const pairs = (froms ?? []).flatMap(from =>
     (tos ?? []).filter(to => to.name !== from.name).map(to => [from, to] as const),
   );
-  return pairs.slice(0, most).map(([from, to]) => live(context, scene, { from, to, ...flow }));
+  const flows = pairs.flatMap(([from, to]) => portsCalled(port, to, protocol).map(one => ({ from, to, ...one })));
+  if (flows.length === 0 && pairs.length > 0) {
+    throw bad(`port '${port}' is none, and nobody who is called names one so`, 'write 5432, 53/UDP, icmp/8 or http');
+  }
+  return flows.slice(0, most).map(flow => live(context, scene, flow));
 }
 
 const bad = (message: string, remedy: string): RestFailure => new RestFailure(400, 'BAD_REQUEST', message, remedy);

@@ -43,7 +43,7 @@ export function diffPolicies(flags: DiffFlags, output: Output): void {
   if (flags.filename === undefined || flags.base === undefined) {
     throw new CliError(
       { code: 'USAGE', exitCode: 2 },
-      'diff needs --base (what is there: pods, policies) and -f (what shall be applied)',
+      'diff needs -f (what shall be applied); with --base (what is there: pods, policies) it asks no agent',
     );
   }
   const settings = { ...sceneDefaults, mode: flags.enforcement, allowLocalHost: flags.localhost, now: Date.now() };

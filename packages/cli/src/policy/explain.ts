@@ -3,7 +3,7 @@ import { explainFlow, type FlowExplanation, type SideExplanation } from '@ciliat
 import { type LivePolicyExplanation, restPaths } from '@ciliate/protocol';
 import type { Context } from '../context.ts';
 import type { Output } from '../output.ts';
-import { named, portOf, readScene, type SceneFlags } from './options.ts';
+import { named, portsOf, readScene, type SceneFlags } from './options.ts';
 
 export interface ExplainFlags extends SceneFlags {
   readonly from: string;
@@ -15,10 +15,11 @@ export interface ExplainFlags extends SceneFlags {
 /** From manifests alone. Exit code 1 when something is denied. */
 export function explainOffline(flags: ExplainFlags, output: Output): void {
   const { scene } = readScene(flags, flags.filename ?? [], output);
-  const { protocol, port } = portOf(flags.port, flags.protocol);
   const [froms, tos] = [named(scene, flags.from), named(scene, flags.to)];
   const explained = froms.flatMap(from =>
-    tos.filter(to => to !== from).map(to => explainFlow(scene, from, to, protocol, port)),
+    tos
+      .filter(to => to !== from)
+      .flatMap(to => portsOf(flags, tos, to).map(({ protocol, port }) => explainFlow(scene, from, to, protocol, port))),
   );
   output.render(explained, () => {
     explained.forEach((one, i) => {

@@ -3,7 +3,7 @@ import {
   type EnforcementMode,
   type PolicyScene,
   type PortNumber,
-  parsePortNumber,
+  portsCalled,
   type SceneObjects,
   type Somebody,
   sceneDefaults,
@@ -56,9 +56,13 @@ export function named(scene: PolicyScene, text: string): readonly Somebody[] {
   );
 }
 
-/** Throws CliError USAGE. */
-export function portOf(text: string, protocol: string): PortNumber {
-  const found = parsePortNumber(text, protocol);
-  if (found !== undefined) return found;
-  throw new CliError({ code: 'USAGE', exitCode: 2 }, `--port '${text}' is no port: write 5432, 53/UDP or icmp/8`);
+/** A number, or what each who is called names so. Throws CliError USAGE when that is nobody. */
+export function portsOf(
+  { port: text, protocol }: { readonly port: string; readonly protocol: string },
+  all: readonly Somebody[],
+  to: Somebody,
+): readonly PortNumber[] {
+  if (all.some(one => portsCalled(text, one, protocol).length > 0)) return portsCalled(text, to, protocol);
+  const message = `--port '${text}' is no port, and nobody who is called names one so: write 5432, 53/UDP, icmp/8 or http`;
+  throw new CliError({ code: 'USAGE', exitCode: 2 }, message);
 }

@@ -4,7 +4,7 @@ import { type Expectation, expectationForm, parseExpectation } from './expectati
 import { portText } from './explain-terms.ts';
 import { prefixesOf } from './peers.ts';
 import type { PolicyScene, Somebody } from './scene.ts';
-import { type PortNumber, parsePortNumber, somebodyNamed } from './scene-names.ts';
+import { type PortNumber, parsePortNumber, portsCalled, somebodyNamed } from './scene-names.ts';
 
 export interface PolicyTest {
   readonly text: string;
@@ -132,15 +132,6 @@ class Runner {
 
 function* pairs({ from, to }: Read): IterableIterator<readonly [Somebody, Somebody]> {
   for (const a of from) for (const b of to) if (a !== b) yield [a, b];
-}
-
-/** A number, or what the one who is called names so. */
-function portsCalled(text: string, to: Somebody): readonly PortNumber[] {
-  const number = parsePortNumber(text);
-  if (number !== undefined) return [number];
-  return [6, 17, 132].flatMap(protocol =>
-    (to.namedPorts.get(`${protocol}/${text.toLowerCase()}`) ?? []).map(port => ({ protocol, port })),
-  );
 }
 
 /** The node's own processes reach its pods anyway; the rest of these are not sources of their own. */

@@ -70,6 +70,15 @@ export interface PortNumber {
 
 const protocols: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132, icmp: 1, icmpv6: 58 };
 
+/** A number as parsePortNumber reads it, or what the one who is called names so. */
+export function portsCalled(text: string, to: Somebody, protocol = 'tcp'): readonly PortNumber[] {
+  const number = parsePortNumber(text, protocol);
+  if (number !== undefined) return [number];
+  return [6, 17, 132].flatMap(of =>
+    (to.namedPorts.get(`${of}/${text.toLowerCase()}`) ?? []).map(port => ({ protocol: of, port })),
+  );
+}
+
 /** '5432', '53/UDP', 'icmp/8', 'icmp' (echo request). Undefined: it is none. */
 export function parsePortNumber(text: string, protocol = 'tcp'): PortNumber | undefined {
   const icmp = /^(icmp|icmpv6)(?:\/(\d+))?$/i.exec(text);
