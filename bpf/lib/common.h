@@ -14,7 +14,6 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include "types.h"
 #include "maps.h"
 
 /* Set by user space before load; the verifier then knows it as constant and drops what is switched off. */

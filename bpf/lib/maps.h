@@ -7,7 +7,8 @@
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "types.h"
+#include "types_flow.h"
+#include "types_lb.h"
 
 /* The layout that the object was compiled with (abiHash of tools/gen-abi.ts); the agent refuses another than its own. */
 #ifndef ABI_HASH
