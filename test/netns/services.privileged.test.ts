@@ -239,6 +239,13 @@ describe('services', privileged('sandbox'), () => {
 
   test('healthCheckNodePort tells how many endpoints the node has', async () => {
     await created('checked', 'type: LoadBalancer\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 32123');
+    await cluster.apply(
+      service('late', 'type: LoadBalancer\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 32123'),
+    );
+    const message = 'the health of default/late cannot be served on port 32123 (default/checked has it)';
+    await eventually('the event', async () =>
+      (await cluster.kube('describe', 'service', 'late')).includes(message) ? true : undefined,
+    );
     for (const ip of nodes['node-1']) {
       const health = await eventually('the health port answers', async () => {
         const result = await cluster.exec('outside', 'curl', '-s', '-i', '-m', '2', at(ip, 32_123));
@@ -336,6 +343,13 @@ describe('services', privileged('sandbox'), () => {
       assert.equal(listed.code, 0, `${flag}: ${listed.stderr}`);
       assert.ok(listed.stdout.split('\n').length > (flag === '--maglev' || flag === '--source-ranges' ? 1 : 2), flag);
     }
+    const both = await cluster.ciliate('--node', 'node-1', 'bpf', 'lb', 'list', '--frontends', '--backends');
+    assert.equal(both.code, 1);
+    assert.match(both.stderr, /--frontends and --backends: one at a time/);
+    const local = await nodePort('local');
+    const { stdout: masters } = await cluster.ciliate('--node', 'node-1', 'bpf', 'lb', 'list', '--frontends');
+    assert.match(masters, new RegExp(`^172.30.0.11:${local}/TCP +1 slots .*two-scopes`, 'm'));
+    assert.match(masters, new RegExp(`^172.30.0.11:${local}/TCP/i +2 slots`, 'm'));
     const unserved = await trace('default/client', `${ips.find(ip => !ip.includes(':'))}:81`);
     assert.equal(unserved.code, 1);
     assert.match(unserved.text, /belongs to services alone[\s\S]*dropped/);

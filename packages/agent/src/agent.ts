@@ -256,6 +256,7 @@ export class Agent {
   /** What kube-proxy does beside the datapath: health of the proxy, of services and of backends; events. */
   #proxyServices(datapath: AgentDatapath, writers: KubeWriters): readonly Service[] {
     const log = this.#log;
+    const reporter = new ServiceReporter({ ...this.#tables, forwarding: forwardingOf(this.#options), writers, log });
     return [
       new ProxyHealthz(
         { nodeName: this.#options['node-name'], host: '::', port: this.#options['kube-proxy-healthz-port'] },
@@ -265,10 +266,22 @@ export class Agent {
           log,
         },
       ),
-      new ServiceReporter({ ...this.#tables, forwarding: forwardingOf(this.#options), writers, log }),
+      reporter,
       new BackendProber({ tick: 200, timeout: 1000, failures: 2 }, { db: this.#db, ...this.#tables, log }),
-      new ServiceHealthServers({ host: '::' }, { serviceHealth: this.#tables.serviceHealth, log }),
+      this.#serviceHealth(reporter),
     ];
+  }
+
+  #serviceHealth(reporter: ServiceReporter): ServiceHealthServers {
+    const { serviceHealth } = this.#tables;
+    const reason = 'HealthPortInUse';
+    return new ServiceHealthServers(
+      { host: '::' },
+      {
+        serviceHealth,
+        onProblem: (key, problem) => reporter.report(`health ${key}`, problem && { ...problem, reason }),
+      },
+    );
   }
 
   /** What the REST routes read. */

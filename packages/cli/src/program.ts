@@ -95,7 +95,10 @@ function addBpfLb(bpfGroup: Command): void {
   for (const name of lbMapNames) list.option(`--${name}`, lbMapWords[name]);
   list.action((_options: unknown, command: Command) => {
     const context = createContext(command.optsWithGlobals<GlobalOptions>());
-    const chosen = lbMapNames.find(name => command.getOptionValue(camelCase(name)) === true);
+    const isAsked = (name: string) => command.getOptionValue(camelCase(name)) === true;
+    const asked = ['frontends', ...lbMapNames].filter(isAsked);
+    if (asked.length > 1) command.error(`error: --${asked.join(' and --')}: one at a time`);
+    const chosen = lbMapNames.find(isAsked);
     return chosen === undefined
       ? bpf.bpfLbList(context, command.getOptionValue('frontends') === true)
       : bpf.bpfLbMapList(context, chosen);

@@ -89,7 +89,7 @@ class Run {
 
   #healthServers(): ServiceHealthServers {
     const { serviceHealth } = this.#world.tables;
-    return new ServiceHealthServers({ host: healthAddress }, { serviceHealth, log: { warn: () => undefined } });
+    return new ServiceHealthServers({ host: healthAddress }, { serviceHealth, onProblem: () => undefined });
   }
 
   async end(): Promise<void> {

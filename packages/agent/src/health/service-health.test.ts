@@ -27,8 +27,9 @@ test('a health check port that is taken is told with the service and the port; o
     { host: '127.0.0.1' },
     {
       serviceHealth: tables.serviceHealth,
-      log: { warn: () => undefined },
-      onError: (service, message) => told.resolve([service, message]),
+      onProblem: (_key, problem) => {
+        if (problem !== undefined) told.resolve([problem.service, problem.message]);
+      },
     },
   );
   servers.start();
@@ -46,5 +47,42 @@ test('a health check port that is taken is told with the service and the port; o
   } finally {
     await servers.stop();
     taken.close();
+  }
+});
+
+test('of two services with one port one has it, the other is told, and has it when the first goes', async () => {
+  const database = createDatabase();
+  const tables = defineTables(database);
+  const free = await takenPort();
+  free.close();
+  const lines: string[] = [];
+  const servers = new ServiceHealthServers(
+    { host: '127.0.0.1' },
+    {
+      serviceHealth: tables.serviceHealth,
+      onProblem: (_key, problem) => lines.push(problem?.message ?? 'over'),
+    },
+  );
+  servers.start();
+  const whose = async () => {
+    const answer = (await (await fetch(`http://127.0.0.1:${free.port}/`)).json()) as { service: { name: string } };
+    return answer.service.name;
+  };
+  try {
+    const row = (service: string) => ({ service, port: free.port, localEndpoints: 1 });
+    database.write(txn => {
+      tables.serviceHealth.insert(txn, row('test/b'));
+      tables.serviceHealth.insert(txn, row('test/a'));
+    });
+    const message = `the health of test/b cannot be served on port ${free.port} (test/a has it): give one of them another one`;
+    assert.deepEqual(lines, [message]);
+    assert.equal(await whose(), 'a');
+    database.write(txn => tables.serviceHealth.insert(txn, { ...row('test/b'), localEndpoints: 2 }));
+    assert.deepEqual(lines, [message]);
+    database.write(txn => tables.serviceHealth.delete(txn, 'test/a'));
+    assert.deepEqual(lines, [message, 'over']);
+    assert.equal(await whose(), 'b');
+  } finally {
+    await servers.stop();
   }
 });

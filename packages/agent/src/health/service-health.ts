@@ -2,7 +2,6 @@
 import { createServer, type Server } from 'node:http';
 import type { ServiceHealthRow } from '@ciliate/model';
 import type { Table } from '@ciliate/tables';
-import type { Log } from '../log.ts';
 
 export interface ServiceHealthOptions {
   /** Addresses to listen on; the unspecified one takes both families. */
@@ -11,9 +10,13 @@ export interface ServiceHealthOptions {
 
 export interface ServiceHealthModules {
   readonly serviceHealth: Table<ServiceHealthRow>;
-  readonly log: Pick<Log, 'warn'>;
-  /** Told about a port that somebody else has: the service goes on, its health is not served. */
-  readonly onError?: (service: string, message: string) => void;
+  /** Told about a port that somebody else has, and with undefined about its end: the service goes on, its health is not served. */
+  readonly onProblem: (key: string, problem: ServiceHealthProblem | undefined) => void;
+}
+
+export interface ServiceHealthProblem {
+  readonly service: string;
+  readonly message: string;
 }
 
 /** ms after which a port that was taken is tried again. */
@@ -24,8 +27,9 @@ export class ServiceHealthServers {
   readonly #options: ServiceHealthOptions;
   readonly #modules: ServiceHealthModules;
   readonly #servers = new Map<number, Server>();
-  readonly #failed = new Map<number, string>();
-  /** By port: whose health it tells. Two services cannot have one port; the API server sees to it. */
+  /** What is told and still so. */
+  readonly #told = new Map<string, ServiceHealthProblem>();
+  /** By port: whose health it tells. */
   #rows: ReadonlyMap<number, ServiceHealthRow> = new Map();
   #unsubscribe: (() => void) | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -52,10 +56,32 @@ export class ServiceHealthServers {
   }
 
   #update(): void {
-    this.#rows = new Map(this.#modules.serviceHealth.all().map(row => [row.port, row]));
+    this.#share();
     for (const port of this.#servers.keys()) if (!this.#rows.has(port)) void this.#close(port);
-    for (const port of this.#failed.keys()) if (!this.#rows.has(port)) this.#failed.delete(port);
     for (const port of this.#rows.keys()) if (!this.#servers.has(port)) this.#open(port);
+  }
+
+  /** Who has a port keeps it; of several that come together the first by name has it. */
+  #share(): void {
+    const before = this.#rows;
+    const rows = new Map<number, ServiceHealthRow>();
+    const others: ServiceHealthRow[] = [];
+    const all = this.#modules.serviceHealth.all();
+    const holds = (row: ServiceHealthRow) => before.get(row.port)?.service === row.service;
+    for (const row of [...all.filter(holds), ...all.filter(row => !holds(row)).toSorted(byService)]) {
+      if (rows.has(row.port)) others.push(row);
+      else rows.set(row.port, row);
+    }
+    this.#rows = rows;
+    const wanting = new Map(others.map(row => [`${row.port} ${row.service}`, row]));
+    for (const key of this.#told.keys()) {
+      const isPort = /^\d+$/.test(key);
+      if (isPort ? !rows.has(Number(key)) : !wanting.has(key)) this.#tell(key, undefined);
+    }
+    for (const [key, { service, port }] of wanting) {
+      const why = `${rows.get(port)?.service} has it`;
+      this.#tell(key, { service, message: problemText(service, port, why, 'give one of them another one') });
+    }
   }
 
   #open(port: number): void {
@@ -74,24 +100,26 @@ export class ServiceHealthServers {
     });
     server.once('error', error => {
       this.#servers.delete(port);
-      this.#complain(port, error.message);
+      const service = this.#rows.get(port)?.service ?? '';
+      const message = problemText(service, port, error.message, 'free the port on this node');
+      this.#tell(String(port), { service, message });
       this.#retry ??= setTimeout(() => {
         this.#retry = undefined;
         this.#update();
       }, retryDelay);
     });
+    server.once('listening', () => this.#tell(String(port), undefined));
     server.listen(port, this.#options.host);
     server.unref();
     this.#servers.set(port, server);
   }
 
-  #complain(port: number, message: string): void {
-    const service = this.#rows.get(port)?.service ?? '';
-    if (this.#failed.get(port) === service) return;
-    this.#failed.set(port, service);
-    const text = `the health of ${service} cannot be served on port ${port} (${message}): free the port on this node`;
-    this.#modules.log.warn(text, { service, port });
-    this.#modules.onError?.(service, text);
+  #tell(key: string, problem: ServiceHealthProblem | undefined): void {
+    const before = this.#told.get(key);
+    if (before?.service === problem?.service && before?.message === problem?.message) return;
+    if (problem === undefined) this.#told.delete(key);
+    else this.#told.set(key, problem);
+    this.#modules.onProblem(key, problem);
   }
 
   #close(port: number): Promise<void> {
@@ -101,4 +129,10 @@ export class ServiceHealthServers {
     server.closeAllConnections();
     return new Promise(resolve => server.close(() => resolve()));
   }
+}
+
+const byService = (a: ServiceHealthRow, b: ServiceHealthRow): number => (a.service < b.service ? -1 : 1);
+
+function problemText(service: string, port: number, why: string, remedy: string): string {
+  return `the health of ${service} cannot be served on port ${port} (${why}): ${remedy}`;
 }

@@ -60,6 +60,17 @@ test('a conflict is told once, with an event of the service; so is its end', () 
   reporter.stop();
 });
 
+test('what others know of a service is told like the rest', () => {
+  const { lines, events, reporter } = start();
+  const problem = { service: 'test/new', reason: 'HealthPortInUse', message: 'taken' } as const;
+  reporter.report('health 1', problem);
+  reporter.report('health 1', problem);
+  assert.deepEqual(events, ['Service test/new u HealthPortInUse taken']);
+  reporter.report('health 1', undefined);
+  assert.deepEqual(lines, ['service is not served as asked: taken', 'service recovered: taken']);
+  reporter.stop();
+});
+
 test('a redirect that another one keeps out is told once for all its ports, with an event of its own', () => {
   const { database, tables, lines, events, reporter } = start();
   const parsed = localRedirectFromK8s({

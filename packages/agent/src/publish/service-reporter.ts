@@ -18,9 +18,9 @@ export interface ServiceReporterModules {
   readonly log: Pick<Log, 'info' | 'warn' | 'debug'>;
 }
 
-interface Problem {
+export interface Problem {
   readonly service: string;
-  readonly reason: 'AddressInUse' | 'DoesNotFit' | 'ForwardingModeIgnored';
+  readonly reason: 'AddressInUse' | 'DoesNotFit' | 'ForwardingModeIgnored' | 'HealthPortInUse';
   readonly message: string;
 }
 
@@ -52,6 +52,11 @@ export class ServiceReporter implements Service {
     this.#conflicts.close();
     this.#rows.close();
     this.#services.close();
+  }
+
+  /** What others know of a service; `key` is theirs, undefined the end of it. */
+  report(key: string, problem: Problem | undefined): void {
+    this.#set(key, problem);
   }
 
   #changed(): void {

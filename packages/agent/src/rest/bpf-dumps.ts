@@ -60,6 +60,7 @@ const serviceTypes: readonly (readonly [number, string])[] = [
   [LbServiceFlags.LB_SVC_LOAD_BALANCER, 'LoadBalancer'],
   [LbServiceFlags.LB_SVC_EXTERNAL_IP, 'ExternalIPs'],
   [LbServiceFlags.LB_SVC_HOST_PORT, 'HostPort'],
+  [LbServiceFlags.LB_SVC_LOCAL_REDIRECT, 'LocalRedirect'],
 ];
 
 export function dumpLb(
@@ -70,7 +71,7 @@ export function dumpLb(
   const rows = [...services].map(([key, value]): LbDumpEntry => {
     const backend = key.backendSlot === 0 ? undefined : byId.get(value.backendId);
     return {
-      frontend: `${end(key.address, key.dport)}/${protocolName(key.proto)}`,
+      frontend: `${end(key.address, key.dport)}/${key.proto === 0 ? 'ANY' : protocolName(key.proto)}`,
       id: value.revNatId,
       slot: key.backendSlot,
       type: serviceTypes.find(([bit]) => (value.flags & bit) !== 0)?.[1] ?? 'ClusterIP',

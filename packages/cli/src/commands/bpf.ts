@@ -28,23 +28,44 @@ export async function bpfLbMapList({ agent, output }: Context, name: LbMapName):
   );
 }
 
+/** Behind an address whose backends are others for some clients: pods and nodes, or pods that its local redirect does not apply to. */
+const scopeTexts: Readonly<Record<LbDumpEntry['scope'], string>> = {
+  external: '',
+  internal: '/i',
+  'not-redirected': '/skip',
+};
+
+/** Flags that say the type once more. */
+const types: readonly string[] = [
+  'cluster-ip',
+  'node-port',
+  'external-ip',
+  'load-balancer',
+  'host-port',
+  'local-redirect',
+];
+
 /** `mastersOnly`: frontends without their slots. */
 export async function bpfLbList({ agent, output }: Context, mastersOnly = false): Promise<void> {
   const all = await agent.get<readonly LbDumpEntry[]>(restPaths.bpf('lb'));
   const entries = mastersOnly ? all.filter(({ slot }) => slot === 0) : all;
-  const sorted = entries.toSorted((a, b) => a.frontend.localeCompare(b.frontend) || a.slot - b.slot);
-  output.render(sorted, () =>
-    output.table(
-      ['SERVICE ADDRESS', 'BACKEND ADDRESS (REVNAT_ID) (SLOT)'],
-      sorted.map(entry => [
-        entry.frontend,
-        entry.slot === 0
-          ? `${entry.count} slots (${entry.id}) (0) [${[entry.type, ...entry.flags].join(', ')}]`
-          : `${entry.backend === '' ? `no backend ${entry.backendId}` : entry.backend} (${entry.id}) (${entry.slot})${
-              entry.backendFlags.length > 0 ? ` [${entry.backendFlags.join(', ')}]` : ''
-            }`,
-      ]),
-    ),
+  const sorted = entries
+    .map(entry => ({ ...entry, text: `${entry.frontend}${scopeTexts[entry.scope]}` }))
+    .toSorted((a, b) => a.text.localeCompare(b.text) || a.slot - b.slot);
+  output.render(
+    sorted.map(({ text: _text, ...entry }) => entry),
+    () =>
+      output.table(
+        ['SERVICE ADDRESS', 'BACKEND ADDRESS (REVNAT_ID) (SLOT)'],
+        sorted.map(entry => [
+          entry.text,
+          entry.slot === 0
+            ? `${entry.count} slots (${entry.id}) (0) [${[entry.type, ...entry.flags.filter(flag => !types.includes(flag))].join(', ')}]`
+            : `${entry.backend === '' ? `no backend ${entry.backendId}` : entry.backend} (${entry.id}) (${entry.slot})${
+                entry.backendFlags.length > 0 ? ` [${entry.backendFlags.join(', ')}]` : ''
+              }`,
+        ]),
+      ),
   );
 }
 
