@@ -17,8 +17,8 @@ function watch(path: string, response: ServerResponse): void {
   response.on('close', () => all.delete(response));
 }
 
-function tell(path: string, line: string): void {
-  for (const watcher of watchers.get(path) ?? []) watcher.write(`${line}\n`);
+function tell(path: string, lines: string): void {
+  for (const watcher of watchers.get(path) ?? []) watcher.write(`${lines}\n`);
 }
 
 /** What agents make, identities among them: kept, and told to who watches. */
@@ -63,11 +63,21 @@ function handle(request: IncomingMessage, response: ServerResponse, text: string
 
 type Objects = typeof objects;
 
-function addAll(more: Objects): void {
-  for (const [path, list] of Object.entries(more)) {
+/** Encoded before the clock starts: what an API server needs for it is not the agent's time. */
+function addAll(more: Objects): bigint {
+  const texts = Object.entries(more).map(([path, list]) => {
     objects = { ...objects, [path]: [...(objects[path] ?? []), ...list] };
-    tell(path, list.map(object => JSON.stringify({ type: 'ADDED', object })).join('\n'));
-  }
+    return [path, list.map(object => JSON.stringify({ type: 'ADDED', object })).join('\n')] as const;
+  });
+  const sent = process.hrtime.bigint();
+  for (const [path, text] of texts) tell(path, text);
+  return sent;
+}
+
+function changeSlice(line: string): bigint {
+  const sent = process.hrtime.bigint();
+  tell(slices, line);
+  return sent;
 }
 
 let first = true;
@@ -78,10 +88,9 @@ createInterface({ input: process.stdin }).on('line', line => {
     process.stdout.write('ready\n');
     return;
   }
-  const many = line.startsWith('{"add":') ? (JSON.parse(line) as { readonly add: Objects }).add : undefined;
-  const sent = process.hrtime.bigint();
-  if (many === undefined) tell(slices, line);
-  else addAll(many);
+  const sent = line.startsWith('{"add":')
+    ? addAll((JSON.parse(line) as { readonly add: Objects }).add)
+    : changeSlice(line);
   process.stdout.write(`sent ${sent}\n`);
 });
 

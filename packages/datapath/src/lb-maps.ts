@@ -59,8 +59,10 @@ export function putRank(write: LbWrite): number {
   return write.key.scope === 0 ? rank + 2 : rank + 1;
 }
 
-export function sameWrite(a: LbWrite, b: LbWrite): boolean {
-  return a.map === 'lb_maglev' && b.map === 'lb_maglev' ? a.key === b.key && a.of === b.of : deepEqual(a, b);
+/** Of two writes of one entry. */
+export function sameValue(a: LbWrite, b: LbWrite): boolean {
+  if (a.map === 'lb_maglev') return b.map === 'lb_maglev' && a.of === b.of;
+  return b.map !== 'lb_maglev' && deepEqual(a.value, b.value);
 }
 
 /** An entry, whatever its value. */
@@ -85,6 +87,15 @@ export function nameOf(maps: LbMaps, entry: LbEntry): string {
       return `${entry.map} ${entry.key}`;
   }
 }
+
+/** Equal for the same entry of one row: its services have one address and port. Cheaper than a name, for the many. */
+export function nameInRow(maps: LbMaps, entry: LbEntry): string | number {
+  if (entry.map === 'lb_services') return entry.key.backendSlot * scopes + entry.key.scope;
+  return entry.map === 'lb_backends' ? -1 - entry.key : nameOf(maps, entry);
+}
+
+/** More than there are: `scope` of struct lb_key. */
+const scopes = 256;
 
 function keyText<K>(codec: Codec<K>, key: K): string {
   const bytes = Buffer.alloc(codec.size);

@@ -89,6 +89,38 @@ test('a batch that does not fit: those that do are there, the others say why and
   assert.deepEqual([...maps.lb_backends.keys()], [1, 2]);
 });
 
+test('rows that were there get their backends together; one that loses an entry goes by itself', async () => {
+  const { rowOf, operations, order, maps } = setup();
+  await operations.updateBatch?.([
+    rowOf('a', frontend(1, [])),
+    rowOf('b', frontend(2, [])),
+    rowOf('c', frontend(3, [7])),
+  ]);
+  order.length = 0;
+  await operations.updateBatch?.([
+    rowOf('a', frontend(1, [1])),
+    rowOf('c', frontend(3, [])),
+    rowOf('b', frontend(2, [2])),
+  ]);
+  assert.deepEqual(order, ['backend', 'backend', 'slot', 'slot', 'master', 'master', 'master']);
+  assert.deepEqual([...maps.lb_backends.keys()].sort(), [1, 2]);
+  assert.equal(maps.lb_services.count(), 5);
+});
+
+test('a batch of rows that were there and do not fit: what they have put goes with them', async () => {
+  const { rowOf, operations, maps } = setup({ lb_services: 3 });
+  await operations.updateBatch?.([rowOf('a', frontend(1, [])), rowOf('b', frontend(2, []))]);
+  const [a, b] = [rowOf('a', frontend(1, [1])), rowOf('b', frontend(2, [2]))];
+  const errors = (await operations.updateBatch?.([a, b])) ?? [];
+  assert.deepEqual(
+    errors.map(error => error !== undefined),
+    [false, true],
+  );
+  await operations.delete(b);
+  await operations.delete(a);
+  assert.deepEqual([maps.lb_services.count(), maps.lb_backends.count(), maps.lb_revnat.count()], [0, 0, 0]);
+});
+
 test('only what differs from what the row had is written', async () => {
   const { rowOf, operations, order } = setup();
   let made = 0;

@@ -9,11 +9,12 @@ import {
   type LbMapName,
   type LbMaps,
   lbMapNames,
+  nameInRow,
   nameOf,
   putRank,
   putWrite,
   removeEntry,
-  sameWrite,
+  sameValue,
 } from './lb-maps.ts';
 
 /** Of the whole map, not of a frontend: who comes, and who goes or is not ready. */
@@ -21,6 +22,19 @@ export interface BackendEvents {
   readonly added?: (backend: LbBackend) => void;
   readonly removed?: (backend: LbBackend) => void;
 }
+
+/** What takes the maps from what a row had to what it shall have. */
+interface Difference {
+  readonly writes: readonly LbWrite[];
+  /** Of the writes: what the maps do not have, or have with another value. */
+  readonly changed: readonly LbWrite[];
+  /** Of the changed: entries that the row did not have. */
+  readonly fresh: readonly LbWrite[];
+  /** Entries that it has no more, in the order in which they are to go. */
+  readonly gone: LbWrite[];
+}
+
+const none: ReadonlySet<LbRow> = new Set();
 
 /** Pure, and in the order that is safe to apply: lbWrites of @ciliate/control. */
 export type WritesOf = (row: LbRow) => readonly LbWrite[];
@@ -53,19 +67,7 @@ class LbOperations implements Operations<LbRow> {
   }
 
   update(row: LbRow): void {
-    const writes = this.#writesOf(row);
-    const wasComplete = this.#complete.has(row.key);
-    const before = new Map(this.#held(row.key).map(write => [nameOf(this.#maps, write), write]));
-    const changed: LbWrite[] = [];
-    const fresh: LbWrite[] = [];
-    for (const write of writes) {
-      const name = before.size === 0 ? '' : nameOf(this.#maps, write);
-      const old = before.get(name);
-      before.delete(name);
-      if (old === undefined) fresh.push(write);
-      if (old === undefined || !wasComplete || !sameWrite(old, write)) changed.push(write);
-    }
-    const gone = [...before.values()].toSorted(mastersFirst);
+    const { writes, changed, fresh, gone } = this.#difference(row);
     for (const write of fresh) this.#use(write, 1);
     try {
       for (const write of changed) {
@@ -81,10 +83,9 @@ class LbOperations implements Operations<LbRow> {
     this.#complete.set(row.key, row);
   }
 
-  /** Rows that come for the first time go to the maps together; one that fails then goes again by itself. */
+  /** Rows that take nothing out of the maps go to them together; one that fails then goes again by itself. */
   updateBatch(rows: readonly LbRow[]): readonly (Error | undefined)[] {
-    const isNew = (row: LbRow) => !this.#complete.has(row.key) && !this.#unfinished.has(row.key);
-    const put = new Set(this.#putNew(rows.filter(isNew)));
+    const put = rows.length < 2 ? none : this.#putTogether(rows);
     return rows.map(row => {
       try {
         if (!put.has(row)) this.update(row);
@@ -133,26 +134,48 @@ class LbOperations implements Operations<LbRow> {
     }
   }
 
-  /** Those that are in the maps now: all of them, or none that counts. */
-  #putNew(rows: readonly LbRow[]): readonly LbRow[] {
-    if (rows.length < 2) return [];
+  /** Those that are in the maps now. What a failed batch may have put, its rows hold. */
+  #putTogether(rows: readonly LbRow[]): ReadonlySet<LbRow> {
     const batch = new LbBatch(this.#maps);
+    const together = new Set<LbRow>();
     // One row after the other, and nothing kept of it: the writes of all would outlive several collections of the young generation.
     for (const row of rows) {
-      for (const write of this.#writesOf(row)) {
+      if (this.#unfinished.has(row.key)) continue;
+      const { changed, fresh, gone } = this.#difference(row);
+      if (gone.length > 0) continue;
+      for (const write of fresh) this.#use(write, 1);
+      for (const write of changed) {
         batch.add(write);
-        this.#use(write, 1);
         this.#told(write);
       }
+      together.add(row);
     }
     try {
       batch.put();
     } catch {
-      for (const row of rows) this.#unfinished.set(row.key, this.#writesOf(row));
-      return [];
+      for (const row of together) this.#failed(row.key, this.#writesOf(row));
+      return none;
     }
-    for (const row of rows) this.#complete.set(row.key, row);
-    return rows;
+    for (const row of together) this.#complete.set(row.key, row);
+    return together;
+  }
+
+  #difference(row: LbRow): Difference {
+    const writes = this.#writesOf(row);
+    const held = this.#held(row.key);
+    if (held.length === 0) return { writes, changed: writes, fresh: writes, gone: [] };
+    const wasComplete = this.#complete.has(row.key);
+    const before = new Map(held.map(write => [nameInRow(this.#maps, write), write]));
+    const changed: LbWrite[] = [];
+    const fresh: LbWrite[] = [];
+    for (const write of writes) {
+      const name = nameInRow(this.#maps, write);
+      const old = before.get(name);
+      before.delete(name);
+      if (old === undefined) fresh.push(write);
+      if (old === undefined || !wasComplete || !sameValue(old, write)) changed.push(write);
+    }
+    return { writes, changed, fresh, gone: [...before.values()].toSorted(mastersFirst) };
   }
 
   #held(key: string): readonly LbWrite[] {

@@ -55,6 +55,32 @@ test('changes that come together are one run, and a run gets only what changed',
   assert.equal(seen.length, 2);
 });
 
+test('with patience changes that keep coming are one run, until patience ends', async () => {
+  const { database, words, clock, put } = setup();
+  let time = 0;
+  const ticking = { now: () => time, after: (delay: number, run: () => void) => clock.after(delay, run) };
+  const seen: number[] = [];
+  const run = (changes: { readonly words: readonly unknown[] }) => void seen.push(changes.words.length);
+  const options = { name: 'spy', inputs: { words }, outputs: [], patience: 20, run };
+  new Controller(options, { database, clock: ticking }).start();
+  await clock.advance(0);
+  seen.length = 0;
+  const comeInTurns = (left: number): void => {
+    time += 1;
+    put(`word ${left}`, 'x');
+    if (left > 1) clock.after(0, () => comeInTurns(left - 1));
+  };
+  comeInTurns(10);
+  await clock.advance(0);
+  assert.deepEqual(seen, [10]);
+  comeInTurns(25);
+  await clock.advance(0);
+  assert.deepEqual(seen, [10, 21, 4], 'after 20 ms it takes what is there');
+  put('alone', 'y');
+  await clock.advance(0);
+  assert.deepEqual(seen.slice(3), [1], 'one that comes alone does not wait for time to pass');
+});
+
 test('a run that throws writes nothing, is tried again with the same changes, and says so in its health', async () => {
   const { database, words, lengths, clock, put } = setup();
   let broken = true;

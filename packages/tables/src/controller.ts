@@ -31,6 +31,11 @@ export interface ControllerOptions<In extends Inputs> {
   readonly whole?: boolean;
   /** Computes and writes, in one transaction: when it throws nothing is written and the same changes come again. */
   readonly run: (changes: ChangesOf<In>, txn: WriteTxn) => void;
+  /**
+   * ms, default 0. Changes that keep coming are taken together: a run waits until a turn of the event loop has brought none, and no longer
+   * than this. For compilers whose inputs come in bursts by several ways, and would be compiled half first.
+   */
+  readonly patience?: number;
   /** Asked after each run: ms until the next one, though nothing changes (something expires). Undefined: none is needed. */
   readonly again?: () => number | undefined;
   /** ms. Default 100 and 60000. */
@@ -68,6 +73,10 @@ export class Controller<In extends Inputs = Inputs> {
   #unsubscribe: (() => void)[] = [];
   #cancel: (() => void) | undefined;
   #cancelAgain: (() => void) | undefined;
+  /** An input was written since the last turn. */
+  #stirred = false;
+  /** By the Clock: when patience ends with the changes that are waiting. */
+  #latest: number | undefined;
   /** The time has come that the last run asked for. */
   #due = false;
   #started = false;
@@ -96,7 +105,7 @@ export class Controller<In extends Inputs = Inputs> {
     this.#started = true;
     for (const input of this.#inputs.values()) {
       input.cursor = input.table.changes();
-      this.#unsubscribe.push(input.table.subscribe(() => this.#schedule(0)));
+      this.#unsubscribe.push(input.table.subscribe(() => this.#stir()));
     }
     this.#schedule(0);
   }
@@ -123,16 +132,31 @@ export class Controller<In extends Inputs = Inputs> {
     });
   }
 
+  #stir(): void {
+    this.#stirred = true;
+    this.#schedule(0);
+  }
+
   #schedule(delay: number): void {
     // A retry that is waiting keeps its time; what came meanwhile is taken with it.
     if (!this.#started || this.#cancel !== undefined) return;
     this.#cancel = this.#modules.clock.after(delay, () => {
       this.#cancel = undefined;
-      this.#run();
+      if (this.#mayComeMore()) this.#schedule(0);
+      else this.#run();
     });
   }
 
+  #mayComeMore(): boolean {
+    const now = this.#modules.clock.now();
+    this.#latest ??= now + (this.#options.patience ?? 0);
+    const wait = this.#stirred && now < this.#latest;
+    this.#stirred = false;
+    return wait;
+  }
+
   #run(): void {
+    this.#latest = undefined;
     for (const input of this.#inputs.values()) input.waiting = newest(input.waiting, input.cursor?.next() ?? []);
     const complete = [...this.#inputs.values()].every(input => input.table.initialized);
     const report = complete && !this.#reported;

@@ -57,6 +57,9 @@ export type FrontendConfig = Pick<
   | 'nodePortCIDRs'
 >;
 
+/** ms; what a change waits at most while others keep coming. */
+const patience = 500;
+
 /** services × endpointSlices × health of backends × this node, its pods and redirects → frontends. Recompiles the services that a change touches. */
 export function frontendController(tables: FrontendTables, config: FrontendConfig, modules: ControllerModules) {
   const compiler = new FrontendCompiler(tables, config);
@@ -68,6 +71,8 @@ export function frontendController(tables: FrontendTables, config: FrontendConfi
       outputs: [tables.frontends, tables.serviceHealth, tables.serviceConflicts],
       // Services without their slices would look as if nothing served them.
       whole: true,
+      // A service and its slices come by two watches.
+      patience,
       run: (changes, txn) => compiler.run(changes, txn),
     },
     modules,
