@@ -1,22 +1,22 @@
 /** What is used of a map. */
-interface NumberMap extends Pick<Map<string, number>, 'size' | 'get' | 'has' | 'delete'> {
-  set(key: string, value: number): void;
+interface NumberMap<Key> extends Pick<Map<Key, number>, 'size' | 'get' | 'has' | 'delete'> {
+  set(key: Key, value: number): void;
   values(): Iterable<number>;
 }
 
 /** Numbers for keys: stable while the key is held, and after a restart; a freed number is used again as late as possible. */
-export class IdAllocator {
+export class IdAllocator<Key = string> {
   readonly #min: number;
   readonly #max: number;
-  readonly #ids: NumberMap;
-  /** Restored, and not asked for since. */
-  readonly #unclaimed = new Set<string>();
+  readonly #ids: NumberMap<Key>;
+  /** Restored, and not asked for since: keys by number. */
+  readonly #unclaimed = new Map<number, Key>();
   /** Freed numbers, the longest free first. */
   readonly #freed = new Set<number>();
   #next: number;
 
   /** `ids`: empty; who has many keys may know a smaller map for them. */
-  constructor(range: { readonly min: number; readonly max: number }, ids: NumberMap = new Map()) {
+  constructor(range: { readonly min: number; readonly max: number }, ids: NumberMap<Key> = new Map()) {
     this.#ids = ids;
     this.#min = range.min;
     this.#max = range.max;
@@ -33,56 +33,52 @@ export class IdAllocator {
   }
 
   /** False for what was only restored. */
-  isClaimed(key: string): boolean {
-    return this.#ids.has(key) && (this.#unclaimed.size === 0 || !this.#unclaimed.has(key));
+  isClaimed(key: Key): boolean {
+    const id = this.#ids.get(key);
+    return id !== undefined && !this.#unclaimed.has(id);
   }
 
   /** Once, before the first acquire: what the kernel holds. Of two keys with one number the first keeps it. */
-  restore(entries: Iterable<readonly [key: string, id: number]>): void {
-    const used = new Set<number>();
+  restore(entries: Iterable<readonly [key: Key, id: number]>): void {
     for (const [key, id] of entries) {
-      if (this.#ids.has(key) || used.has(id)) continue;
+      if (this.#ids.has(key) || this.#unclaimed.has(id)) continue;
       this.#ids.set(key, id);
-      used.add(id);
-      this.#unclaimed.add(key);
+      this.#unclaimed.set(id, key);
       // Below it may be numbers that were freed lately: they come last.
       this.#next = Math.max(this.#next, id + 1);
     }
   }
 
   /** The number of the key, a new one if it has none. Undefined when the range is used up. */
-  acquire(key: string): number | undefined {
-    this.#unclaimed.delete(key);
-    const held = this.#ids.get(key);
-    if (held !== undefined) return held;
-    const id = this.#fresh() ?? this.#reused();
-    if (id === undefined) return undefined;
-    this.#ids.set(key, id);
-    return id;
-  }
-
-  /** Like acquire; true when the key was not claimed before. */
-  claim(key: string): boolean {
-    if (this.isClaimed(key)) return false;
-    this.acquire(key);
-    return true;
-  }
-
-  get(key: string): number | undefined {
+  acquire(key: Key): number | undefined {
+    this.claim(key);
     return this.#ids.get(key);
   }
 
-  release(key: string): void {
+  /** Like acquire; true when the key was not claimed before, and has a number now. */
+  claim(key: Key): boolean {
+    const held = this.#ids.get(key);
+    if (held !== undefined) return this.#unclaimed.delete(held);
+    const id = this.#fresh() ?? this.#reused();
+    if (id !== undefined) this.#ids.set(key, id);
+    return id !== undefined;
+  }
+
+  get(key: Key): number | undefined {
+    return this.#ids.get(key);
+  }
+
+  release(key: Key): void {
     const id = this.#ids.get(key);
     if (id === undefined) return;
     this.#ids.delete(key);
-    this.#unclaimed.delete(key);
+    this.#unclaimed.delete(id);
     this.#freed.add(id);
   }
 
   /** Frees what was restored and never asked for: call when every source has delivered. */
   releaseUnclaimed(): void {
-    for (const key of [...this.#unclaimed]) this.release(key);
+    for (const key of [...this.#unclaimed.values()]) this.release(key);
   }
 
   #fresh(): number | undefined {

@@ -4,32 +4,26 @@ import { IdAllocator } from '../id-allocator.ts';
 import { backendStates } from './compile-backends.ts';
 import { answerCount, backendsOf, emptyRow, slotCount } from './compile-frontend.ts';
 import type { LbUse } from './lb-limits.ts';
-import { PortKeyMap } from './port-key-map.ts';
+import { type PortAt, PortMap } from './port-map.ts';
 
-/** Ids that the kernel's maps held when the agent started. Keys are those of portKey. */
+/** Ids that the kernel's maps held when the agent started. Keys of services are those of portKey. */
 export interface LbRestore {
   readonly services: Iterable<readonly [key: string, id: number]>;
-  readonly backends: Iterable<readonly [key: string, id: number]>;
+  readonly backends: Iterable<readonly [backend: PortAt, id: number]>;
 }
 
 type BackendState = FrontendBackend['state'];
-
-/** How often a backend is used as one that takes no new flows. */
-interface LeavingUses {
-  readonly address: Address;
-  readonly states: Map<BackendState, number>;
-}
 
 /** Ids and uses of what is (or shall be) in the load balancer's maps: frontends, and backends shared between them. */
 export class LbState {
   readonly services = new IdAllocator({ min: 1, max: 65_535 });
   /** A backend has its id as long as a frontend uses it. */
-  readonly backends = new IdAllocator({ min: 1, max: 0xffff_ffff }, new PortKeyMap());
+  readonly backends = new IdAllocator<PortAt>({ min: 1, max: 0xffff_ffff }, new PortMap());
   readonly #held = new Map<string, FrontendRow>();
   /** Uses of a backend beside the first; most have no other. */
-  readonly #moreUses = new Map<string, number>();
-  /** Backends that at least one frontend uses as leaving; few at any time. */
-  readonly #leaving = new Map<string, LeavingUses>();
+  readonly #moreUses = new PortMap<number>();
+  /** How often backends are used as ones that take no new flows, by state; few at any time. */
+  readonly #leaving = new PortMap<Map<BackendState, number>>();
   readonly #touched = new Set<Address>();
   /** Entries of lb_services, without those that drop what an address does not serve; entries of lb_source_ranges; of lb_dsr at most. */
   #slots = 0;
@@ -62,8 +56,12 @@ export class LbState {
 
   /** What the maps would hold with these frontends in place of their older versions. */
   useWith(frontends: readonly FrontendRow[]): LbUse {
-    const uses = new Map<string, number>();
-    const count = (key: string, by: number) => uses.set(key, (uses.get(key) ?? this.#uses(key)) + by);
+    const uses = new PortMap<{ readonly before: number; readonly after: number }>();
+    const count = (backend: FrontendBackend, by: number): void => {
+      const known = uses.get(backend);
+      const before = known?.before ?? this.#uses(backend);
+      uses.set(backend, { before, after: (known?.after ?? before) + by });
+    };
     const owned = new Map<Address, number>();
     const countOwned = ({ address }: FrontendRow, by: number) =>
       owned.set(address, (owned.get(address) ?? this.#owned.get(address) ?? 0) + by);
@@ -79,11 +77,11 @@ export class LbState {
       answers += answerCount(frontend) - (before === undefined ? 0 : answerCount(before));
       if (before !== undefined && this.#hasOwn(before)) countOwned(before, -1);
       if (this.#hasOwn(frontend)) countOwned(frontend, 1);
-      for (const backend of before === undefined ? [] : backendsOf(before)) count(portKey(backend), -1);
-      for (const backend of backendsOf(frontend)) count(portKey(backend), 1);
+      for (const backend of before === undefined ? [] : backendsOf(before)) count(backend, -1);
+      for (const backend of backendsOf(frontend)) count(backend, 1);
     }
     let backends = this.backends.claimed;
-    for (const [key, total] of uses) backends += Number(total > 0) - Number(this.#uses(key) > 0);
+    for (const { before, after } of uses.values()) backends += Number(after > 0) - Number(before > 0);
     for (const [address, total] of owned) services += Number(total > 0) - Number(this.owns(address));
     return { services, backends, revnats, sourceRanges, answers };
   }
@@ -108,7 +106,7 @@ export class LbState {
     const backends = backendsOf(frontend);
     if (this.services.acquire(key) === undefined) return false;
     for (const backend of backends) {
-      this.#use(portKey(backend));
+      this.#use(backend);
       if (backend.state !== 'active') this.#countLeaving(backend, 1);
     }
     this.#forget(key);
@@ -135,7 +133,7 @@ export class LbState {
   }
 
   backendId(backend: FrontendBackend): number {
-    return this.backends.get(portKey(backend)) ?? 0;
+    return this.backends.get(backend) ?? 0;
   }
 
   /**
@@ -144,12 +142,11 @@ export class LbState {
    */
   backendState(backend: FrontendBackend): BackendState {
     if (this.#leaving.size === 0) return 'active';
-    const key = portKey(backend);
-    const leaving = this.#leaving.get(key);
-    if (leaving === undefined) return 'active';
-    const uses = [...leaving.states.values()].reduce((sum, count) => sum + count, 0);
-    if (uses < this.#uses(key)) return 'active';
-    return backendStates.find(state => leaving.states.has(state)) ?? 'active';
+    const states = this.#leaving.get(backend);
+    if (states === undefined) return 'active';
+    const uses = [...states.values()].reduce((sum, count) => sum + count, 0);
+    if (uses < this.#uses(backend)) return 'active';
+    return backendStates.find(state => states.has(state)) ?? 'active';
   }
 
   /** Addresses of backends whose state may read otherwise since the last call. */
@@ -161,18 +158,17 @@ export class LbState {
 
   #touch(backends: readonly FrontendBackend[]): void {
     if (this.#leaving.size === 0) return;
-    for (const backend of backends) if (this.#leaving.has(portKey(backend))) this.#touched.add(backend.address);
+    for (const backend of backends) if (this.#leaving.has(backend)) this.#touched.add(backend.address);
   }
 
   #countLeaving(backend: FrontendBackend, by: 1 | -1): void {
-    const key = portKey(backend);
-    const { address, states } = this.#leaving.get(key) ?? { address: backend.address, states: new Map() };
+    const states = this.#leaving.get(backend) ?? new Map<BackendState, number>();
     const count = (states.get(backend.state) ?? 0) + by;
     if (count > 0) states.set(backend.state, count);
     else states.delete(backend.state);
-    if (states.size > 0) this.#leaving.set(key, { address, states });
-    else this.#leaving.delete(key);
-    this.#touched.add(address);
+    if (states.size > 0) this.#leaving.set(backend, states);
+    else this.#leaving.delete(backend);
+    this.#touched.add(backend.address);
   }
 
   #forget(key: string): void {
@@ -187,7 +183,7 @@ export class LbState {
     if (this.#hasOwn(frontend)) this.#disown(frontend.address);
     for (const backend of backends) {
       if (backend.state !== 'active') this.#countLeaving(backend, -1);
-      this.#leave(portKey(backend));
+      this.#leave(backend);
     }
   }
 
@@ -197,15 +193,15 @@ export class LbState {
     else this.#owned.delete(address);
   }
 
-  #uses(backend: string): number {
+  #uses(backend: FrontendBackend): number {
     return this.backends.isClaimed(backend) ? 1 + (this.#moreUses.get(backend) ?? 0) : 0;
   }
 
-  #use(backend: string): void {
+  #use(backend: FrontendBackend): void {
     if (!this.backends.claim(backend)) this.#moreUses.set(backend, (this.#moreUses.get(backend) ?? 0) + 1);
   }
 
-  #leave(backend: string): void {
+  #leave(backend: FrontendBackend): void {
     const more = this.#moreUses.get(backend);
     if (more === undefined) this.backends.release(backend);
     else if (more > 1) this.#moreUses.set(backend, more - 1);

@@ -1,6 +1,8 @@
 import type { LbBackend, LbKey, LbService } from '@ciliate/abi';
 import { addressFromBytes, portKey, protocolOf } from '@ciliate/model';
+import { intern } from '@ciliate/tables';
 import type { LbRestore } from './lb-state.ts';
+import type { PortAt } from './port-map.ts';
 
 /** Ids out of the kernel's maps, so that a restarted agent gives every frontend and backend the number it had. */
 export function restoreLbIds(
@@ -10,22 +12,22 @@ export function restoreLbIds(
   const frontendIds: (readonly [string, number])[] = [];
   for (const [key, value] of services) {
     if (key.backendSlot !== 0) continue;
-    const name = keyOf({ address: key.address, port: key.dport, proto: key.proto });
-    if (name !== undefined && value.revNatId > 0) frontendIds.push([name, value.revNatId]);
+    const at = portOf({ address: key.address, port: key.dport, proto: key.proto });
+    if (at !== undefined && value.revNatId > 0) frontendIds.push([portKey(at), value.revNatId]);
   }
-  const backendIds: (readonly [string, number])[] = [];
+  const backendIds: (readonly [PortAt, number])[] = [];
   for (const [id, value] of backends) {
-    const name = keyOf(value);
-    if (name !== undefined && id > 0) backendIds.push([name, id]);
+    const at = portOf(value);
+    if (at !== undefined && id > 0) backendIds.push([at, id]);
   }
   return { services: frontendIds, backends: backendIds };
 }
 
-function keyOf(at: {
+function portOf(at: {
   readonly address: Uint8Array;
   readonly port: number;
   readonly proto: number;
-}): string | undefined {
+}): PortAt | undefined {
   const protocol = protocolOf(at.proto);
-  return protocol && portKey({ address: addressFromBytes(at.address), port: at.port, protocol });
+  return protocol && { address: intern(addressFromBytes(at.address)), port: at.port, protocol };
 }
