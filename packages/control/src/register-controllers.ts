@@ -56,6 +56,7 @@ export function registerControllers(
     hostFirewall: config.hostFirewall,
     cidrMatchesNodes: config.policyCIDRMatchesNodes,
     maxEntries: config.policyMapMax,
+    addressMaps: { classes: config.policyClassesMax, ipcache: config.ipcacheMax },
   };
   return [
     serviceTargetsController(tables, modules),

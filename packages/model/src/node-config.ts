@@ -1,4 +1,5 @@
 /** What compilers and controllers know of the node they run on. Fixed for the life of the agent. */
+import { mapSpecs } from '@ciliate/abi';
 import type { Prefix } from './address.ts';
 import { allLabels, type LabelFilter } from './label-filter.ts';
 
@@ -43,6 +44,9 @@ export interface NodeConfig {
   readonly maglevSeed: number;
   /** Entries of the policy map of one group of endpoints. */
   readonly policyMapMax: number;
+  /** Prefixes that policy_classes and ipcache have room for. */
+  readonly policyClassesMax: number;
+  readonly ipcacheMax: number;
   /** Whom policies isolate: those that one selects, everybody, nobody. */
   readonly policyEnforcement: 'default' | 'always' | 'never';
   /** What policy would deny is reported and let through. */
@@ -83,6 +87,8 @@ export const nodeConfigDefaults = {
   maglevSize: 16_381,
   maglevSeed: 1,
   policyMapMax: 16_384,
+  policyClassesMax: mapSpecs.policy_classes.maxEntries,
+  ipcacheMax: mapSpecs.ipcache.maxEntries,
   policyEnforcement: 'default',
   policyAudit: false,
   allowLocalHost: true,

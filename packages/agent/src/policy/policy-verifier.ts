@@ -184,6 +184,8 @@ export class PolicyVerifier implements Service {
       const group = groupOf(this.#modules.tables, somebody);
       const row = group === undefined ? undefined : this.#modules.tables.policyGroups.get(String(group));
       if (row === undefined || done.has(row.id) || !isApplied(row) || (!row.ingress && !row.egress)) return [];
+      // Another policy is asked for than is in force, and the agent says so.
+      if (row.unfit !== undefined) return [];
       done.add(row.id);
       return this.#compareAnew(scene, somebody, row);
     });

@@ -50,6 +50,8 @@ test('a policy that is not in force is told once, and again when it is', () => {
   assert.match(lines[2] ?? '', /error policy is not in force .*needs 5 entries/);
   assert.match(reporter.degraded().join(), /needs 5 entries and its map has 4 \(and 1 more\)/);
   putGroup({ ...group, status: done(0) });
+  putGroup({ ...group, id: 8, status: done(0), unfit: 'needs 5 entries and its map has 4' });
+  assert.match(reporter.degraded().join(), /needs 5 entries/);
   putGroup({ ...group, id: 8, status: done(0) });
   assert.deepEqual(reporter.degraded(), []);
   reporter.stop();

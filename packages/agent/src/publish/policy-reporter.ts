@@ -64,7 +64,8 @@ export class PolicyReporter implements Service {
       else this.#modules.log.warn('policy is not enforced', { policy: policyKey(row), why });
     }
     for (const { key, row, deleted } of this.#groups.next()) {
-      const why = !deleted && row.status.kind === 'error' ? row.status.error : undefined;
+      const failed = row.status.kind === 'error' ? row.status.error : row.unfit;
+      const why = deleted ? undefined : failed;
       if (!this.#isNews(this.#unfit, key, why)) continue;
       if (why === undefined) this.#modules.log.info('policy map is as asked again', { group: key });
       else this.#modules.log.error('policy is not in force', { group: key, why });

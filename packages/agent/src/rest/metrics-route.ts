@@ -152,7 +152,7 @@ function policyFamilies({ tables, verifier, policyChanges }: AgentContext): read
     gauge(
       'ciliate_policy_groups',
       'Policy maps, by what became of the last change',
-      countBy(groups, row => row.status.kind, 'status'),
+      countBy(groups, row => (row.unfit === undefined ? row.status.kind : 'error'), 'status'),
     ),
     gauge('ciliate_policy_verify_differences', 'Entries of policy maps that differ from what they shall be', [
       { value: verified.differences.length },

@@ -7,6 +7,7 @@ import {
   type EndpointSliceRow,
   hostEndpoint,
   type IdentityRow,
+  isDenyEntry,
   type Labels,
   labelsKey,
   type NamespaceRow,
@@ -31,6 +32,7 @@ import {
 } from '@ciliate/tables';
 import { IdAllocator } from '../id-allocator.ts';
 import { apiServerAddresses, isApiServerSlice } from '../network/api-servers.ts';
+import { type AddressMapSizes, addressesUnfit } from './address-need.ts';
 import { AuditedPolicies } from './audited-policies.ts';
 import { namedPortEntries } from './named-addresses.ts';
 import { type CompiledContent, PolicyCompiler, type PolicyCompilerOptions } from './policy-compiler.ts';
@@ -45,6 +47,7 @@ export interface PolicyControllerOptions extends PolicyCompilerOptions {
   readonly hostFirewall: boolean;
   /** Entries that the map of a group may have. */
   readonly maxEntries: number;
+  readonly addressMaps: AddressMapSizes;
 }
 
 /** What the kernel held before this agent started. */
@@ -134,6 +137,10 @@ class PolicyRunner {
   readonly #peers: PolicyPeers;
   /** Keys of endpoints with named ports → the identity for which these are told. */
   readonly #portHolders = { local: new Map<string, number>(), remote: new Map<string, number>() };
+  /** Numbers that came, went or became somebody else's since the last run. */
+  readonly #moved = new Set<number>();
+  /** Names of groups in which another policy is in force than is asked for. */
+  readonly #unfit = new Set<string>();
   #revision: number;
 
   constructor(
@@ -165,7 +172,10 @@ class PolicyRunner {
     this.#readNamedPorts(changes);
     this.#readMembers(changes, txn);
     const now = this.#modules.clock.now();
-    for (const name of this.#compiler.takeDirty()) this.#compile(name, now, txn);
+    const dirty = new Set(this.#compiler.takeDirty());
+    if (this.#moved.size > 0) for (const name of this.#unfit) dirty.add(name);
+    for (const name of dirty) this.#compile(name, now, txn);
+    this.#moved.clear();
     this.#peers.write(this.#revision, txn);
     this.#dropEmpty(now, txn);
     this.#writeRules(txn);
@@ -180,6 +190,10 @@ class PolicyRunner {
   }
 
   #readIdentities(changes: ChangesOf<PolicyInputs>): void {
+    for (const { row } of [...changes.addressBlocks, ...changes.addressClasses, ...changes.identities]) {
+      // 0 stands for everybody in a policy map.
+      if (row.id !== 0) this.#moved.add(row.id);
+    }
     for (const { row, deleted } of changes.addressBlocks) {
       if (deleted) this.#compiler.removeIdentity(row.id);
       else if (row.leaving !== true) this.#compiler.setBlock(row);
@@ -331,30 +345,59 @@ class PolicyRunner {
     const compiled = this.#compiler.compile(name, now);
     const { policyGroups } = this.#tables;
     const before = policyGroups.peek(txn, String(group.id));
-    if (before !== undefined && before.status.kind !== 'error' && sameMap(before, compiled)) return;
-    const { maxEntries } = this.#options;
-    const { size } = compiled.content;
-    if (size > maxEntries) {
-      const why =
-        `the policy of identity ${group.identity} needs ${size} entries and its map has ${maxEntries}` +
-        `: raise --bpf-policy-map-max, or keep ${splittingLabel(this.#tables.identities.all())} out of identities with --labels`;
-      // What is in force stays so; the row says what is wanted.
-      const content = PolicyContent.empty;
-      policyGroups.insert(txn, {
-        ...(before ?? this.#row(group, { ...compiled, content }, undefined, now)),
-        status: refused(now, why),
-      });
+    this.#unfit.delete(name);
+    const why = this.#whyUnfit(group, compiled);
+    if (why === undefined) {
+      const isSame = before !== undefined && before.status.kind !== 'error' && before.unfit === undefined;
+      if (!isSame || !sameMap(before, compiled)) policyGroups.insert(txn, this.#row(group, compiled, before, now));
       return;
     }
-    policyGroups.insert(txn, this.#row(group, compiled, before, now));
+    this.#unfit.add(name);
+    if (before === undefined || before.status.kind === 'error') {
+      const content = PolicyContent.empty;
+      if (before?.status.kind === 'error' && before.status.error === why) return;
+      const nothing = before ?? this.#row(group, { ...compiled, content }, undefined, now);
+      policyGroups.insert(txn, { ...nothing, status: refused(now, why) });
+      return;
+    }
+    const content = this.#withMoved(before.content, compiled.content);
+    if (content.equals(before.content)) {
+      if (before.unfit !== why) policyGroups.insert(txn, { ...before, unfit: why });
+      return;
+    }
+    const kept = { ...before, content, usesClasses: before.usesClasses || compiled.usesClasses };
+    policyGroups.insert(txn, { ...this.#row(group, kept, before, now), unfit: why });
+  }
+
+  /** Before anything is applied. */
+  #whyUnfit({ identity }: GroupState, compiled: CompiledContent): string | undefined {
+    const { maxEntries, addressMaps } = this.#options;
+    const { size } = compiled.content;
+    if (size <= maxEntries) return addressesUnfit(this.#tables, compiled, addressMaps);
+    return (
+      `the policy of identity ${identity} needs ${size} entries and its map has ${maxEntries}` +
+      `: raise --bpf-policy-map-max, or keep ${splittingLabel(this.#tables.identities.all())} out of identities with --labels`
+    );
+  }
+
+  /** What is in force stays so for who was there. Who comes is denied what the policy denies that is asked for; numbers of those who went mean nothing. */
+  #withMoved(inForce: PolicyContent, asked: PolicyContent): PolicyContent {
+    const { maxEntries } = this.#options;
+    const parts = [...this.#moved].map(id => [id, asked.part(id)] as const);
+    const all = inForce.with(parts);
+    if (all.size <= maxEntries) return all;
+    const denies = parts.map(([id, part]) => [id, part.filter(([, value]) => isDenyEntry(value))] as const);
+    const closed = inForce.with(denies);
+    return closed.size <= maxEntries ? closed : inForce.with(parts.map(([id]) => [id, []] as const));
   }
 
   #row(
     { id, identity, host }: GroupState,
-    compiled: CompiledContent,
+    { content, ingress, egress, usesClasses, rules }: CompiledContent,
     before: PolicyGroupRow | undefined,
     now: number,
   ): PolicyGroupRow {
+    const compiled = { content, ingress, egress, usesClasses, rules };
     // Flows that were allowed are judged again under another revision. Where nothing that passed is kept from passing none has to be.
     const isOld = before !== undefined && before.status.kind !== 'error' && sameJudging(before, compiled);
     const stays = isOld && onlyLetsIn(before.content, compiled.content);
@@ -367,6 +410,7 @@ class PolicyRunner {
     for (const [name, group] of this.#groups) {
       if (group.members.size > 0 || now - group.emptySince < linger) continue;
       this.#groups.delete(name);
+      this.#unfit.delete(name);
       this.#compiler.removeGroup(name);
       this.#ids.release(name);
       this.#tables.policyGroups.delete(txn, String(group.id));

@@ -6,6 +6,7 @@ import {
   ciliumNetworkPolicyFromK8s,
   defineTables,
   type EndpointRow,
+  type NodeConfig,
   networkPolicyFromK8s,
   nodeConfigDefaults,
   type Parsed,
@@ -32,12 +33,16 @@ function rowOf(parsed: Parsed<PolicyRow>): PolicyRow {
   return parsed.row;
 }
 
-function setup(policyMapMax = 16_384) {
+function setup(policyMapMax = 16_384, more: Partial<NodeConfig> = {}) {
   const clock = new FakeClock(1_000_000);
   const db = createDatabase();
   const tables = defineTables(db);
   const modules = { database: db, clock, onError: (error: unknown) => assert.fail(String(error)) };
-  const controllers = registerControllers(tables, { ...nodeConfigDefaults, nodeName: 'n', policyMapMax }, modules);
+  const controllers = registerControllers(
+    tables,
+    { ...nodeConfigDefaults, nodeName: 'n', policyMapMax, ...more },
+    modules,
+  );
   for (const controller of controllers) controller.start();
   db.write(txn => {
     tables.endpoints.insert(txn, endpoint(5, 'web'));
@@ -82,16 +87,59 @@ describe('a policy that does not fit', () => {
     const before = group();
     apply([from({ app: 'client' })]);
     await load();
-    const { status } = group() ?? {};
-    assert.ok(status?.kind === 'error', JSON.stringify(status));
-    assert.match(status.error, /identity 305 needs 52 entries and its map has 20/);
-    assert.match(status.error, /--bpf-policy-map-max.*label k8s:build \(49 values\)/);
+    const { unfit = '' } = group() ?? {};
+    assert.match(unfit, /identity 305 needs 52 entries and its map has 20/);
+    assert.match(unfit, /--bpf-policy-map-max.*label k8s:build \(49 values\)/);
     assert.deepEqual([allows(310), allows(311)], [true, false]);
     assert.equal(group()?.revision, before?.revision);
     assert.equal(flags() & ENDPOINT_POLICY_LOCKDOWN, 0);
     apply([from({ app: 'client', build: '311' })]);
     await load();
-    assert.deepEqual([group()?.status.kind, allows(310), allows(311)], ['done', false, true]);
+    assert.deepEqual([group()?.unfit, allows(310), allows(311)], [undefined, false, true]);
+  });
+
+  test('what was in force denies who comes meanwhile, and says nothing of who went', async () => {
+    const { db, tables, load, allows, group } = setup(20);
+    const deny = (ports: readonly number[]) => {
+      const spec = {
+        endpointSelector: { matchLabels: { app: 'web' } },
+        enableDefaultDeny: { ingress: false },
+        ingressDeny: [
+          { fromEndpoints: [{ matchLabels: { app: 'foe' } }] },
+          ...ports.map(port => ({
+            fromEndpoints: [{}],
+            toPorts: [{ ports: [{ port: String(port), protocol: 'TCP' }] }],
+          })),
+        ],
+      };
+      const row = rowOf(ciliumNetworkPolicyFromK8s({ metadata: { name: 'deny', namespace: 'shop' }, spec }));
+      db.write(txn => void tables.ciliumPolicies.insert(txn, row));
+    };
+    const come = (id: number, app: string) =>
+      db.write(txn => void tables.identities.insert(txn, { id, labels: labelsOf(app), reserved: false }));
+    deny([]);
+    come(400, 'foe');
+    await load();
+    assert.deepEqual([allows(310), allows(400), group()?.unfit], [true, false, undefined]);
+    deny([80]);
+    await load();
+    assert.match(group()?.unfit ?? '', /needs \d+ entries and its map has 20/);
+    assert.deepEqual([allows(310), allows(400)], [true, false], 'as before');
+    const before = group()?.revision ?? 0;
+    come(401, 'foe');
+    await load();
+    assert.deepEqual([allows(310), allows(400), allows(401)], [true, false, false], 'who comes is denied');
+    assert.ok((group()?.revision ?? 0) > before);
+    come(402, 'client');
+    come(400, 'client');
+    await load();
+    assert.deepEqual([allows(400), allows(402), allows(402, 81)], [false, false, true], 'judged by what is asked for');
+    db.write(txn => void tables.identities.delete(txn, '401'));
+    await load();
+    assert.equal(allows(401), true, 'nobody has the number');
+    deny([]);
+    await load();
+    assert.deepEqual([group()?.unfit, allows(310), allows(400), allows(402)], [undefined, true, true, true]);
   });
 
   test('closes an endpoint that never had another, until it fits', async () => {
@@ -116,14 +164,63 @@ describe('a policy that does not fit', () => {
       db.write(txn => void tables.identities.insert(txn, { id, labels, reserved: false }));
       await load();
     }
-    assert.equal(group()?.status.kind, 'error');
+    assert.match(group()?.unfit ?? '', /needs \d+ entries and its map has 60/);
     assert.deepEqual([allows(349), allows(400), allows(419)], [true, true, false]);
     db.write(txn => {
       for (let id = 300; id < 350; id += 1) if (id !== 305) tables.identities.delete(txn, String(id));
     });
     await load();
-    assert.equal(group()?.status.kind, 'done');
+    assert.deepEqual([group()?.unfit, group()?.status.kind], [undefined, 'done']);
     assert.deepEqual([allows(349), allows(400), allows(419)], [false, true, true]);
+  });
+});
+
+describe('address blocks that do not fit', () => {
+  const blocks = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ from: [{ ipBlock: { cidr: `198.51.100.${i}/32` } }] }));
+
+  test('of NetworkPolicies: refused with the numbers; what was in force stays, and others go on', async () => {
+    const { db, tables, load, apply, allows, group } = setup(16_384, { policyClassesMax: 10 });
+    apply([...blocks(5), from({ app: 'client', build: '310' })]);
+    await load();
+    assert.deepEqual([group()?.unfit, allows(310), allows(311)], [undefined, true, false]);
+    apply([...blocks(12), from({ app: 'client', build: '311' })]);
+    await load();
+    assert.match(group()?.unfit ?? '', /need 12 prefixes in policy_classes, which has room for 10: name fewer/);
+    assert.deepEqual([allows(310), allows(311)], [true, false]);
+    apply([], 'other', 'elsewhere');
+    db.write(txn => {
+      tables.endpoints.insert(txn, endpoint(6, 'new'));
+      tables.identities.insert(txn, { id: 306, labels: labelsOf('new'), reserved: false });
+    });
+    await load();
+    const closed = tables.policyGroups.all().find(row => row.identity === 306);
+    assert.ok(closed?.status.kind === 'error', 'it never had another');
+    assert.match(closed.status.error, /policy_classes/);
+    apply([...blocks(9), from({ app: 'client', build: '311' })]);
+    await load();
+    await load();
+    assert.deepEqual([group()?.unfit, allows(310), allows(311)], [undefined, false, true]);
+    assert.equal(tables.policyGroups.all().find(row => row.identity === 306)?.status.kind, 'done');
+  });
+
+  test('of Cilium’s policies: in the ipcache, beside pods and nodes', async () => {
+    const { db, tables, load, allows, group } = setup(16_384, { ipcacheMax: 10 });
+    const put = (count: number) => {
+      const cidrs = Array.from({ length: count }, (_, i) => `198.51.100.${i}/32`);
+      const spec = { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromCIDR: cidrs }] };
+      const row = rowOf(ciliumNetworkPolicyFromK8s({ metadata: { name: 'c', namespace: 'shop' }, spec }));
+      db.write(txn => void tables.ciliumPolicies.insert(txn, row));
+    };
+    put(3);
+    await load();
+    assert.deepEqual([group()?.unfit, allows(310)], [undefined, false]);
+    put(10);
+    await load();
+    assert.match(group()?.unfit ?? '', /need 11 prefixes in ipcache, which has room for 10/);
+    put(4);
+    await load();
+    assert.equal(group()?.unfit, undefined);
   });
 });
 

@@ -92,6 +92,8 @@ export interface PolicyGroupRow extends Reconcilable {
   readonly rules: number;
   /** Of the whole node, growing: flows allowed under another one are judged again. */
   readonly revision: number;
+  /** Why the policy that is asked for is not this one, which stays in force. Absent: it is this one. */
+  readonly unfit?: string;
 }
 
 /** Which group an endpoint is in. Key: endpoint id, or 'host'. */
