@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { DropReason, MetricDirection, mapSpecs, VerdictSource } from '@ciliate/abi';
-import { closeFd, KernelPerCpuMap, openPin } from '@ciliate/kernel';
+import { DropReason } from '@ciliate/abi';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
+import { droppedByXdp, sentByXdp } from '../lib/xdp-counts.ts';
 
 const families = [4, 6] as const;
 const node = { 4: '172.30.0.11', 6: 'fd00:172:30::11' } as const;
@@ -52,31 +52,8 @@ describe('XDP and the addresses of services', privileged('sandbox'), () => {
   const probe = join(import.meta.dirname, '../lib/udp-probe.ts');
   const askUdp = async (ip: string, port = 9000): Promise<string> =>
     (await cluster.exec('outside', process.execPath, probe, ip, String(port))).stdout;
-  const sum = (values: readonly { readonly packets: bigint }[]): number =>
-    values.reduce((total, { packets }) => total + Number(packets), 0);
-  const withMap = <T>(map: string, read: (fd: number) => T): T => {
-    const fd = openPin(`/run/ciliate/${name}/node-1/bpf/ciliate/maps/${map}`);
-    try {
-      return read(fd);
-    } finally {
-      closeFd(fd);
-    }
-  };
-  /** Packets that XDP on node-1 has sent on, or dropped for a reason. */
-  const sentOn = (): number =>
-    withMap('forwarded', fd =>
-      sum(
-        new KernelPerCpuMap(fd, mapSpecs.forwarded).lookup(
-          VerdictSource.XDP_NETDEV * 4 + MetricDirection.METRIC_INGRESS,
-        ) ?? [],
-      ),
-    );
-  const dropped = (reason: number): number =>
-    withMap('metrics', fd =>
-      [...new KernelPerCpuMap(fd, mapSpecs.metrics).entries()]
-        .filter(([key]) => key.source === VerdictSource.XDP_NETDEV && key.reason === reason)
-        .reduce((total, [, values]) => total + sum(values), 0),
-    );
+  const sentOn = (): number => sentByXdp(name);
+  const dropped = (reason: number): number => droppedByXdp(name, reason);
 
   before(async () => {
     cluster.up();

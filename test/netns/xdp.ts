@@ -5,12 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { MetricDirection, mapSpecs, VerdictSource } from '@ciliate/abi';
-import { closeFd, KernelPerCpuMap, openPin, pinnedLinkInfo, setDeviceFeature } from '@ciliate/kernel';
+import { pinnedLinkInfo, setDeviceFeature } from '@ciliate/kernel';
 import { agentOptions, restartAgent } from '../lib/agents.ts';
 import { Cluster, eventually } from '../lib/cluster.ts';
 import { HttpLoad } from '../lib/http-load.ts';
 import { privileged } from '../lib/privileged.ts';
+import { sentByXdp } from '../lib/xdp-counts.ts';
 
 const pod = (name: string, node: string): string => `
 apiVersion: v1
@@ -82,13 +82,7 @@ export function xdpSuite(routing: 'native' | 'vxlan'): void {
     const ask = async (ip: string, service: string, from = 'outside'): Promise<string> =>
       (await cluster.exec(from, 'curl', '-gs', '-m', '3', url(ip, port(service, 'web')))).stdout;
     /** Packets that xdp_netdev has sent on. */
-    const sentOn = (of = 'node-1'): number => {
-      const fd = openPin(join(pins(of), 'maps/forwarded'));
-      const index = VerdictSource.XDP_NETDEV * 4 + MetricDirection.METRIC_INGRESS;
-      const values = new KernelPerCpuMap(fd, mapSpecs.forwarded).lookup(index) ?? [];
-      closeFd(fd);
-      return values.reduce((sum, { packets }) => sum + Number(packets), 0);
-    };
+    const sentOn = (of = 'node-1'): number => sentByXdp(name, of);
     /** The same, once the ends of former connections are through. */
     const settled = () =>
       eventually('nothing is under way', async () => {
