@@ -4,7 +4,7 @@
  * Prints a table, and writes latest.{md,json,svg} into bench/results; of a --quick run, which is for trying out, into build/bench/results.
  * Sections that were not asked for keep their results of before.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,6 +28,15 @@ const sections: readonly Section[] = [
   controlSection,
 ];
 
+/** The path of a load generator. @throws when make has not built it since it was changed */
+function built(name: string): string {
+  const program = join(root, 'build/bench', name);
+  const source = join(root, 'bench/load', `${name}.c`);
+  if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs)
+    throw new Error(`build/bench/${name} is older than its source: make build/bench/${name}`);
+  return program;
+}
+
 /** A section as it is kept. */
 interface Kept extends SectionResult {
   readonly head: string;
@@ -45,7 +54,6 @@ function optionsOf(values: { rounds?: string; seconds?: string; sizes?: string; 
   const progress = (text: string): void => {
     process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`);
   };
-  const built = (name: string) => join(root, 'build/bench', name);
   const tools = { probe: built('probe'), flood: built('flood') };
   return { rounds, seconds, quick, sizes, progress, load: built('load'), tools, port: 9100 };
 }
