@@ -46,6 +46,18 @@ for (const family of families) {
       inside.close();
     });
     const both = [outside, inside];
+    const silent = (
+      [
+        ['host.bpf.o', 'from_netdev'],
+        ['lxc.bpf.o', 'from_container'],
+      ] as const
+    ).map(
+      ([object, program]) =>
+        new Harness(object, program, { ...config, flags: config.flags | ConfigFlags.CONFIG_NO_BACKEND_DROP }),
+    );
+    after(() => {
+      for (const harness of silent) harness.close();
+    });
     const backendNames: readonly string[] = family.backends;
     const id = 9;
     const service = (flags: number, backends: readonly string[] = family.backends): void => {
@@ -89,6 +101,25 @@ for (const family of families) {
       }
       assert.equal(fromOutside(1000).dropped, 'DROP_NO_SERVICE');
       assert.equal(fromPod(1000).dropped, 'DROP_NO_SERVICE');
+    });
+
+    test('no backend: nothing but silence, where that is asked for, from outside and from a pod', () => {
+      const flags = F.LB_SVC_LOAD_BALANCER | F.LB_SVC_ROUTABLE;
+      const data = 'x'.repeat(40);
+      for (const [i, harness] of silent.entries()) {
+        harness.clear();
+        harness.endpoint(family.pod, 5);
+        const sender = i === 0 ? family.client : family.pod;
+        for (const [proto, l4] of [
+          [6, tcp(1000, 80, 'SYN', data)],
+          [17, udp(1000, 80, data)],
+        ] as const) {
+          harness.service(family.vip, 80, proto, id, [], flags);
+          const result = harness.run(eth(ip(sender, family.vip, l4), i === 0 ? {} : { sourceMac: 5 }));
+          assert.equal(result.verdict, 'TC_ACT_SHOT');
+          assert.equal(result.dropped, 'DROP_NO_SERVICE');
+        }
+      }
     });
 
     test('with two scopes outsiders get the backends of this node alone, pods get all', () => {
