@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/node_modules/node/bin:$(CURDIR)/node_modules/.bin:$(PAT
 CLANG ?= clang
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
-LOADS := $(patsubst bench/load/%.c,build/bench/%,$(wildcard bench/load/*.c))
+LOADS := $(patsubst bench/load/%.c,build/bench/%,$(filter-out %.bpf.c,$(wildcard bench/load/*.c))) build/bench/frames.bpf.o
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.bpf.o)
 
 .DEFAULT_GOAL := help
@@ -59,6 +59,10 @@ conformance: build ## The conformance drivers alone
 
 bench: build $(LOADS) ## Every benchmark, side by side, into bench/results
 	$(NODE) bench/run.ts
+
+build/bench/%.bpf.o: bench/load/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
 build/bench/%: bench/load/%.c
 	@mkdir -p $(@D)

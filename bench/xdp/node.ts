@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setDeviceFeature } from '../../packages/kernel/src/index.ts';
 import { AgentPeer } from '../services/agent-node.ts';
-import { nodeIp, Topology } from '../services/topology.ts';
+import { nodeIp, type Place, Topology } from '../services/topology.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -48,6 +48,13 @@ interface Link {
   readonly address: string;
 }
 
+export function linkOf(topology: Topology, place: Place, device: string): Link {
+  const [command = '', ...args] = topology.at(place, ['ip', '-json', 'link', 'show', device]);
+  const [link]: readonly Link[] = JSON.parse(spawnSync(command, args, { encoding: 'utf8' }).stdout);
+  if (link === undefined) throw new Error(`${place} has no ${device}`);
+  return link;
+}
+
 export class FloodNode {
   readonly topology: Topology;
   readonly #agent: AgentPeer;
@@ -74,10 +81,7 @@ export class FloodNode {
 
   /** Node A's device on the LAN. */
   device(): Link {
-    const [command = '', ...args] = this.topology.at('node-a', ['ip', '-json', 'link', 'show', 'eth0']);
-    const [link]: readonly Link[] = JSON.parse(spawnSync(command, args, { encoding: 'utf8' }).stdout);
-    if (link === undefined) throw new Error('node A has no eth0');
-    return link;
+    return linkOf(this.topology, 'node-a', 'eth0');
   }
 
   get nodeIp(): string {

@@ -4,6 +4,7 @@ import type { BenchOptions, Chart, Section } from '../lib/section.ts';
 import { median, spread } from '../lib/statistics.ts';
 import { Topology } from '../services/topology.ts';
 import { Flood, type Flooded } from './flood.ts';
+import { FrameFlood } from './frames.ts';
 import { backendIp, FloodNode, nodePort, sinkPort, takeXdp, xdpIsBuilt } from './node.ts';
 import { type ProgramTime, programTimes } from './test-run.ts';
 
@@ -12,6 +13,7 @@ type Way = 'plain' | 'tc' | 'xdp';
 interface Peer {
   readonly name: Way;
   readonly flood: Flood;
+  readonly frames: FrameFlood;
   readonly host: string;
   readonly port: number;
   down(): Promise<void>;
@@ -23,11 +25,13 @@ function startPlain(program: string): Peer {
   takeXdp(topology);
   topology.plainNodeA();
   const flood = new Flood(topology, program);
+  const frames = new FrameFlood(topology, backendIp, sinkPort);
   const down = async (): Promise<void> => {
     flood.close();
+    frames.close();
     topology.down();
   };
-  return { name: 'plain', flood, host: backendIp, port: sinkPort, down };
+  return { name: 'plain', flood, frames, host: backendIp, port: sinkPort, down };
 }
 
 /** With the times of its programs, measured before packets come. */
@@ -39,13 +43,15 @@ async function startOurs(
   try {
     await node.up();
     const flood = new Flood(node.topology, tools.flood);
+    const frames = new FrameFlood(node.topology, node.nodeIp, nodePort);
     const down = async (): Promise<void> => {
       flood.close();
+      frames.close();
       await node.down();
     };
     // The way to node B is known to the kernel from the first packets on.
     await flood.measure(node.nodeIp, nodePort, 0.2);
-    return { name, flood, host: node.nodeIp, port: nodePort, down, times: programTimes(node, name, quick) };
+    return { name, flood, frames, host: node.nodeIp, port: nodePort, down, times: programTimes(node, name, quick) };
   } catch (error) {
     await node.down();
     throw error;
@@ -53,38 +59,54 @@ async function startOurs(
 }
 
 type Rates = ReadonlyMap<Way, readonly Flooded[]>;
+interface Floods {
+  readonly packets: Rates;
+  readonly frames: Rates;
+}
 
-/** Forwards and backwards within each round; the two are averaged. */
-async function measureFlood(peers: readonly Peer[], { rounds, quick, progress }: BenchOptions): Promise<Rates> {
-  const rates = new Map<Way, Flooded[]>();
+async function measureFloods(peers: readonly Peer[], { rounds, quick, progress }: BenchOptions): Promise<Floods> {
+  const packets = new Map<Way, Flooded[]>();
+  const frames = new Map<Way, Flooded[]>();
   const seconds = quick ? 0.3 : 1;
   for (let round = 0; round < rounds; round += 1) {
-    const pieces = new Map<Way, Flooded[]>();
-    for (const peer of [...peers, ...peers.toReversed()]) {
-      const piece = await peer.flood.measure(peer.host, peer.port, seconds);
-      pieces.set(peer.name, [...(pieces.get(peer.name) ?? []), piece]);
-    }
-    for (const [name, both] of pieces) {
-      const middle = (of: keyof Flooded) => median(both.map(piece => piece[of]));
-      rates.set(name, [...(rates.get(name) ?? []), { sent: middle('sent'), arrived: middle('arrived') }]);
-    }
+    await measureRound(peers, packets, peer => peer.flood.measure(peer.host, peer.port, seconds));
+    await measureRound(peers, frames, async peer => peer.frames.measure(seconds));
     progress(`flood: round ${round + 1}/${rounds}`);
   }
-  return rates;
+  return { packets, frames };
+}
+
+/** Forwards and backwards; the two are averaged. */
+async function measureRound(
+  peers: readonly Peer[],
+  rates: Map<Way, Flooded[]>,
+  measure: (peer: Peer) => Promise<Flooded>,
+): Promise<void> {
+  const pieces = new Map<Way, Flooded[]>();
+  for (const peer of [...peers, ...peers.toReversed()])
+    pieces.set(peer.name, [...(pieces.get(peer.name) ?? []), await measure(peer)]);
+  for (const [name, both] of pieces) {
+    const middle = (of: keyof Flooded) => median(both.map(piece => piece[of]));
+    rates.set(name, [...(rates.get(name) ?? []), { sent: middle('sent'), arrived: middle('arrived') }]);
+  }
 }
 
 const arrivedOf = (rates: Rates, name: Way): readonly number[] => (rates.get(name) ?? []).map(one => one.arrived);
 const against = (rates: Rates, name: Way, other: Way): Ratio =>
   ratioOf(arrivedOf(rates, name), arrivedOf(rates, other));
 
-function textOf(rates: Rates, times: readonly ProgramTime[], isXdpMissing: boolean): readonly string[] {
-  const floodRows = [...rates.keys()].map(name => {
+function tableOf(rates: Rates): readonly string[] {
+  const rows = [...rates.keys()].map(name => {
     const arrived = arrivedOf(rates, name);
     const sent = median((rates.get(name) ?? []).map(one => one.sent));
     const percent = `${(spread(arrived) * 100).toFixed(0)} %`;
     const cells = [name, (median(arrived) / 1000).toFixed(0), percent, (sent / 1000).toFixed(0)];
     return `| ${[...cells, ratioText(against(rates, name, 'plain'), 2), ratioText(against(rates, name, 'tc'), 2)].join(' | ')} |`;
   });
+  return ['| way | arrived, k/s | spread | sent, k/s | × plain | × tc |', '|---|--:|--:|--:|--:|--:|', ...rows, ''];
+}
+
+function textOf({ packets, frames }: Floods, times: readonly ProgramTime[], isXdpMissing: boolean): readonly string[] {
   const timeRows = times.map(one => {
     const million = (1000 / one.nanoseconds).toFixed(2);
     return `| ${[one.program, one.packet, one.way, one.nanoseconds.toFixed(0), million, one.verdict].join(' | ')} |`;
@@ -93,13 +115,14 @@ function textOf(rates: Rates, times: readonly ProgramTime[], isXdpMissing: boole
     'A client outside, node A with a UDP NodePort, and its one endpoint behind node B. plain: the endpoint’s own address, routed by node A.',
     ...(isXdpMissing ? ['XDP is not there: build/bpf/xdp.bpf.o is not part of this build.'] : []),
     '',
-    'Flood: 60-byte frames from 64 sockets on one CPU, counted at the endpoint’s device; veth carries them through sender, bridge and both nodes.',
-    'A veth has to make frames of the stack’s packets before XDP sees them, which a network card does not: what XDP saves there is in the times below.',
+    'Packets: 60 bytes from 64 sockets on one CPU, counted at the endpoint’s device; veth carries them through sender, bridge and both nodes.',
+    'A veth has to make frames of the stack’s packets before XDP sees them, and copies each, which a network card does not.',
     '',
-    '| way | arrived, k/s | spread | sent, k/s | × plain | × tc |',
-    '|---|--:|--:|--:|--:|--:|',
-    ...floodRows,
+    ...tableOf(packets),
+    'Frames: as a network card brings them, no packets of the stack yet (BPF_PROG_TEST_RUN with live frames); from node A’s cable through node A and',
+    'back to the cable, where they are counted. The making of the frame, and of the packet that comes back, is in all of them.',
     '',
+    ...tableOf(frames),
     'One packet in the program, BPF_PROG_TEST_RUN on what the agent has loaded. A repeated run gives the program its own result again, so only what it',
     'leaves unchanged can be repeated; single runs include the reading of the clock, alike in all of them.',
     '',
@@ -110,12 +133,15 @@ function textOf(rates: Rates, times: readonly ProgramTime[], isXdpMissing: boole
   ];
 }
 
-function chartOf(rates: Rates): Chart {
+function chartOf({ packets, frames }: Floods): Chart {
   return {
     title: 'Flood to a NodePort with a remote endpoint',
     unit: 'packets per second, more is better',
-    series: ['arrived'],
-    groups: [...rates.keys()].map(name => ({ name, values: [median(arrivedOf(rates, name))] })),
+    series: ['packets of the stack', 'frames as from a card'],
+    groups: [...packets.keys()].map(name => ({
+      name,
+      values: [median(arrivedOf(packets, name)), median(arrivedOf(frames, name))],
+    })),
   };
 }
 
@@ -134,9 +160,9 @@ export const xdpSection: Section = {
         peers.push(peer);
         times.push(...peer.times);
       }
-      const rates = await measureFlood(peers, options);
-      const data = { rates: Object.fromEntries(rates), times };
-      return { text: textOf(rates, times, !xdpIsBuilt()), targets: [], data, charts: [chartOf(rates)] };
+      const floods = await measureFloods(peers, options);
+      const data = { packets: Object.fromEntries(floods.packets), frames: Object.fromEntries(floods.frames), times };
+      return { text: textOf(floods, times, !xdpIsBuilt()), targets: [], data, charts: [chartOf(floods)] };
     } finally {
       for (const peer of peers) await peer.down();
     }

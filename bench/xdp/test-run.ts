@@ -34,7 +34,7 @@ function xdpContext(ifindex: number, length: number): Uint8Array {
 }
 
 /** A signal, that of a child that has ended for one, breaks off a call that repeats. */
-function untilNoSignal<Result>(call: () => Result): Result {
+export function untilNoSignal<Result>(call: () => Result): Result {
   for (let tries = 0; ; tries += 1) {
     try {
       return call();

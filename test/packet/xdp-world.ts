@@ -127,9 +127,13 @@ export class Way {
 
   /** What the map says of a device. */
   netdev(device: 'eth0' | 'eth1', more: Partial<NetdevEntry>): void {
+    this.map(mapSpecs.netdevs).put({ ifindex: this.#ifindex[device] }, this.#netdevEntry(device, more));
+  }
+
+  #netdevEntry(device: 'eth0' | 'eth1', more: Partial<NetdevEntry>): NetdevEntry {
     const at = device === 'eth0' ? world.node : world.other;
     const { NETDEV_XDP_XMIT, NETDEV_XDP_XMIT_SG, NETDEV_XDP_TX } = NetdevFlags;
-    const value = {
+    return {
       ipv4: address(at[4]),
       ipv6: address(at[6]),
       mac: Buffer.from(macs[device].replaceAll(':', ''), 'hex'),
@@ -137,7 +141,6 @@ export class Way {
       flags: NETDEV_XDP_XMIT | NETDEV_XDP_XMIT_SG | NETDEV_XDP_TX,
       ...more,
     };
-    this.map(mapSpecs.netdevs).put({ ifindex: this.#ifindex[device] }, value);
   }
 
   /** Of xdp_netdev. */
@@ -275,6 +278,13 @@ export class Way {
     return Object.entries(DropReason).find(([, value]) => value === counted)?.[0] ?? '';
   }
 
+  /** So many frames as a card brings them, by no device that we know but `lo`: what is sent on really leaves. */
+  receiveLive(frame: Buffer, count: number): void {
+    const call = { data: frame, repeat: count, liveFrames: count };
+    this.map(mapSpecs.netdevs).put({ ifindex: 1 }, this.#netdevEntry('eth0', {}));
+    inNetworkNamespace(this.#namespace, () => testRun(this.program(), call));
+  }
+
   ifindex(device: 'eth0' | 'eth1'): number {
     return this.#ifindex[device];
   }
@@ -318,6 +328,15 @@ export class XdpWorld {
   /** A script inside the namespace. */
   run(script: string): void {
     execFileSync('nsenter', [`--net=${this.namespace}`, 'sh', '-ec', script]);
+  }
+
+  /** Packets that have come in by a device of the namespace. */
+  received(device: string): number {
+    const words = [`--net=${this.namespace}`, 'ip', '-json', '-statistics', 'link', 'show', device];
+    const [link] = JSON.parse(execFileSync('nsenter', words, { encoding: 'utf8' })) as {
+      readonly stats64: { readonly rx: { readonly packets: number } };
+    }[];
+    return link?.stats64.rx.packets ?? -1;
   }
 
   close(): void {

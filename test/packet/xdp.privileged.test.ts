@@ -11,7 +11,8 @@ import {
   NetdevFlags,
   VerdictSource,
 } from '@ciliate/abi';
-import { KernelPerCpuMap, RingBuffer } from '@ciliate/kernel';
+import { KernelPerCpuMap, RingBuffer, setDeviceFeature } from '@ciliate/kernel';
+import { eventually } from '../lib/cluster.ts';
 import { privileged } from '../lib/privileged.ts';
 import { address } from './config.ts';
 import { eth, type Packet } from './packet.ts';
@@ -372,4 +373,23 @@ describe('XDP, silence without backends', privileged('bpf'), () => {
       both.close();
     }
   });
+});
+
+describe('XDP, frames that really leave', privileged('bpf'), () => {
+  for (const family of [4, 6] as const) {
+    test(`IPv${family}: as from a card, out of another device and to its other end`, async () => {
+      const both = new XdpWorld({ routingMode: 0, flags: 0x3f });
+      try {
+        setDeviceFeature('peer1', 'rx-gro', true, both.namespace);
+        both.xdp.service(1, world.node[family], 30_001, [[world.far[family], 8080]]);
+        const before = both.received('peer1');
+        const packet = eth(macs.router, macs.eth0).ip(world.client[family], world.node[family]);
+        // Each is written over by the program, and its place may be used again: by no more than there are places.
+        both.xdp.receiveLive(packet.tcp(20_000, 30_001, 'SYN').build(), 32);
+        await eventually('they arrive', async () => (both.received('peer1') >= before + 32 ? true : undefined), 10_000);
+      } finally {
+        both.close();
+      }
+    });
+  }
 });

@@ -13,6 +13,8 @@ export interface TestRunInput {
    * know BPF_F_TEST_SKB_CHECKSUM_COMPLETE.
    */
   readonly checksumComplete?: boolean;
+  /** XDP: frames really go where the program says, so many at a time; nothing is given back. */
+  readonly liveFrames?: number;
 }
 
 export interface TestRunResult {
@@ -27,10 +29,12 @@ export interface TestRunResult {
 const outSize = 70_000;
 /** BPF_F_TEST_SKB_CHECKSUM_COMPLETE of <linux/bpf.h>. */
 const checksumCompleteFlag = 1 << 2;
+/** BPF_F_TEST_XDP_LIVE_FRAMES of <linux/bpf.h>, Linux 5.18. */
+const liveFramesFlag = 1 << 1;
 
 /** Throws KernelError SYSCALL. A syscall program's context is written back. */
 export function testRun(fd: number, input: TestRunInput): TestRunResult {
-  const isPacket = input.data !== undefined;
+  const isPacket = input.data !== undefined && input.liveFrames === undefined;
   const dataOut: Pointer | null = isPacket ? alloc(outSize) : null;
   const context = input.context === undefined ? null : new Uint8Array(input.context);
   const contextOut = context === null || !isPacket ? null : new Uint8Array(context.length);
@@ -47,9 +51,11 @@ export function testRun(fd: number, input: TestRunInput): TestRunResult {
     retval: 0,
     repeat: input.repeat ?? (isPacket ? 1 : 0),
     duration: 0,
-    flags: input.checksumComplete === true ? checksumCompleteFlag : 0,
+    flags:
+      (input.checksumComplete === true ? checksumCompleteFlag : 0) |
+      (input.liveFrames === undefined ? 0 : liveFramesFlag),
     cpu: 0,
-    batch_size: 0,
+    batch_size: input.liveFrames ?? 0,
   };
   try {
     if (bpf.testRun(fd, opts) !== 0) throw syscallError('BPF_PROG_TEST_RUN', errno());
