@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HeapKeeper } from './heap.ts';
+import { HeapKeeper, runningGrowth } from './heap.ts';
 
 const tick = () => new Promise(resolve => setTimeout(resolve, 20));
 
@@ -36,4 +36,9 @@ test('a failure is told, and is no reason to end', async () => {
   await tick();
   keeper.stop();
   assert.match(String(errors[0]), /no/);
+});
+
+test('a small heap may double, a large one grows by less than a third', () => {
+  const growths = [5, 24, 48, 200].map(megabytes => runningGrowth(megabytes * 1024 * 1024));
+  assert.deepEqual(growths, [100, 100, 50, 30]);
 });

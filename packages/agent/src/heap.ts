@@ -9,15 +9,19 @@ import { boundNativeMemory, trimMemory } from '@ciliate/kernel';
 import type { Service } from './lifecycle.ts';
 
 /**
- * Percent by which the heap may grow past what is alive. While lists come it costs a sixth more CPU time than no bound, and half of it would
- * cost a third; later there is little garbage.
+ * Percent by which the heap may grow past what is alive. While the first lists come it costs a sixth more CPU time than no bound, and half of
+ * it would cost half again.
  */
-const growth = { starting: 60, running: 30 } as const;
+const starting = 60;
+/** Afterwards: what makes `spare` bytes, within these. A burst into a small heap would be collected again and again, a fifth of its time. */
+const running = { least: 30, most: 100 } as const;
+const spare = 24 * 1024 * 1024;
 /** Bytes; a smaller heap is not worth a pause. */
 const small = 48 * 1024 * 1024;
-/** Share by which memory has grown when it is looked through again, and how often that is asked (ms). */
+/** Share by which memory has grown when it is looked through again; more than what `spare` makes of it. */
 const grown = 1.25;
-const interval = 10_000;
+/** Milliseconds between looks: what a burst of them may make of the heap is bounded while it goes on. */
+const interval = 2000;
 /** Milliseconds that work may take; something may be failing for ever. */
 const patience = 30_000;
 
@@ -26,8 +30,15 @@ const setGrowth = (percent: number): void => setFlagsFromString(`--heap-growing-
 /** Before anything is allocated. */
 export function boundHeap(): void {
   boundNativeMemory();
-  setGrowth(growth.starting);
+  setGrowth(starting);
 }
+
+/** Percent, for a heap of which `used` bytes are in use. */
+export function runningGrowth(used: number): number {
+  return Math.round(Math.min(running.most, Math.max(running.least, (100 * spare) / used)));
+}
+
+const boundRunning = (): void => setGrowth(runningGrowth(process.memoryUsage().heapUsed));
 
 export interface HeapKeeperModules {
   /** Resolves when the work that is there now has been done: garbage is made by work. */
@@ -58,6 +69,7 @@ export class HeapKeeper implements Service {
   }
 
   async #look(): Promise<void> {
+    boundRunning();
     try {
       if (process.memoryUsage.rss() > this.#kept * grown) {
         await Promise.race([this.#modules.settled(), delay(patience, undefined, { ref: false })]);
@@ -73,10 +85,10 @@ export class HeapKeeper implements Service {
 
 /** The event loop stands still for 100 to 300 ms if there is much. */
 async function settleHeap(): Promise<void> {
-  setGrowth(growth.running);
   // What little is young by now one thread copies in a millisecond; on a busy node others would be waited for longer.
   setFlagsFromString('--no-parallel-scavenge');
   if (process.memoryUsage().heapTotal >= small) await collectGarbage();
+  boundRunning();
   trimMemory();
 }
 
