@@ -5,10 +5,11 @@ import {
   type PolicyScene,
   type PolicyTestResult,
   parseExpectation,
-  parsePortNumber,
+  portsCalled,
   runPolicyTests,
   type SceneJson,
   sceneFromJson,
+  somebodyNamed,
   wrongText,
 } from '@ciliate/control';
 import { type LivePolicyExplanation, restPaths } from '@ciliate/protocol';
@@ -39,20 +40,26 @@ export async function testLive(files: readonly string[], flags: TestFlags, { age
     const begin = performance.now();
     const judged = runPolicyTests(scene, parseTestFile(readText(file), file).tests);
     const results: PolicyTestResult[] = [];
-    for (const result of judged) results.push(await askKernel(result, agent));
+    for (const result of judged) results.push(await askKernel(result, scene, agent));
     tested.push({ file, results, scene, seconds: (performance.now() - begin) / 1000 });
   }
   report(tested, flags, output);
 }
 
 /** A line on which the kernel does not do what the policies say fails. */
-async function askKernel(result: PolicyTestResult, agent: Context['agent']): Promise<PolicyTestResult> {
+async function askKernel(
+  result: PolicyTestResult,
+  scene: PolicyScene,
+  agent: Context['agent'],
+): Promise<PolicyTestResult> {
   const expectation = parseExpectation(result.text);
   if (expectation === undefined || result.problem !== undefined) return result;
   const found: string[] = [];
   for (const from of expectation.from) {
     for (const to of expectation.to) {
-      for (const port of expectation.ports.filter(one => parsePortNumber(one) !== undefined)) {
+      const called = somebodyNamed(scene, to);
+      const isThere = (port: string) => called.some(one => portsCalled(port, one).length > 0);
+      for (const port of expectation.ports.filter(isThere)) {
         const query = new URLSearchParams({ from, to, port });
         const explained = await agent.get<readonly LivePolicyExplanation[]>(`${restPaths.policyExplain}?${query}`);
         found.push(...explained.flatMap(one => one.disagreements).map(text => `${from} → ${to} ${port}: ${text}`));
