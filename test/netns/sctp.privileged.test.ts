@@ -12,18 +12,19 @@ import { dialSctp, SctpServer } from '../lib/sctp.ts';
 const pod = (name: string, node: string, more = ''): string => `
 apiVersion: v1
 kind: Pod
-metadata: { name: ${name}, labels: { app: ${name} } }
+metadata: { name: ${name}, labels: { app: ${name}, kind: ${name === 'client' ? 'client' : 'server'} } }
 spec: { nodeName: ${node}, containers: [{ name: c, image: netshoot${more} }] }
 ---`;
 
-const service = (name: string): string => `
+const service = (name: string, selector = `app: ${name}`, more = ''): string => `
 apiVersion: v1
 kind: Service
 metadata: { name: ${name} }
 spec:
   type: NodePort
   ipFamilyPolicy: RequireDualStack
-  selector: { app: ${name} }
+  selector: { ${selector} }
+  ${more}
   ports: [{ port: 3868, targetPort: 38412, protocol: SCTP }]
 ---`;
 
@@ -33,6 +34,8 @@ const manifest = [
   pod('client', 'node-1'),
   service('near'),
   service('far'),
+  service('sticky', 'kind: server', 'sessionAffinity: ClientIP'),
+  service('local', 'kind: server', 'externalTrafficPolicy: Local'),
 ].join('');
 
 const node1 = ['172.30.0.11', 'fd00:172:30::11'] as const;
@@ -104,6 +107,28 @@ describe('SCTP', privileged('sandbox'), () => {
         assert.equal(await dialled(hostNetns('node-1'), ip, 3868, backend), node1[i]);
       });
     }
+    /** Who got an INIT of so many that were sent, and in whose name. */
+    const takers = async (netns: string, to: string, port: number): Promise<readonly string[]> => {
+      const mine = ['near', 'far'].map(name => [name, servers.get(`${name} ${to.includes(':')}`)] as const);
+      for (const [, server] of mine) if (server !== undefined) server.clients.length = 0;
+      for (let times = 0; times < 12; times += 1) {
+        sport += 1;
+        assert.equal((await dialSctp(netns, to, port, sport))?.checksumIsRight, true);
+      }
+      return [
+        ...new Set(mine.flatMap(([name, server]) => (server?.clients ?? []).map(({ from }) => `${name} ${from}`))),
+      ];
+    };
+    test(`${family}: sessionAffinity keeps a client with one backend, in a pod and outside`, async () => {
+      const ip = (await field('sticky', '.spec.clusterIPs[*]'))[i] ?? '';
+      const [port] = await field('sticky', '.spec.ports[0].nodePort');
+      assert.equal((await takers(netnsOf('client'), ip, 3868)).length, 1);
+      assert.equal((await takers(hostNetns('outside'), node1[i] ?? '', Number(port))).length, 1);
+    });
+    test(`${family}: externalTrafficPolicy Local: the backend of the node, which sees the client`, async () => {
+      const [port] = await field('local', '.spec.ports[0].nodePort');
+      assert.deepEqual(await takers(hostNetns('outside'), node1[i] ?? '', Number(port)), [`near ${outsider[i]}`]);
+    });
     test(`${family}: an outsider reaches a pod by its host port`, async () => {
       assert.equal(await dialled(hostNetns('outside'), node1[i] ?? '', 13_868, 'near'), outsider[i]);
     });
