@@ -25,12 +25,3 @@ testDsr({
   direct: { tcp: true, udp: false },
   told: /which it knows by an IPv[46] (option|extension header) of this packet/,
 });
-
-testDsr({
-  name: 'native routing, hybrid, what is translated through XDP',
-  routing: 'native',
-  options: ['bpf-lb-mode=hybrid', 'bpf-lb-acceleration=native'],
-  direct: { tcp: true, udp: false },
-  accelerated: true,
-  told: /xdp_netdev has run: leaves it to from_netdev[\s\S]*which it knows by an IPv[46] (option|extension header) of this packet/,
-});

@@ -29,11 +29,14 @@ export function slotCount(frontend: FrontendRow): number {
   return scopesOf(frontend).reduce((sum, [, backends]) => sum + usable(backends).length + 1, 0);
 }
 
-/** Backends that other nodes may forward to in the frontend's name. A NodePort is dialled at any node's address: that for all of them stands for it. */
+/**
+ * Backends that other nodes may forward to in the frontend's name. Whatever their state: another node may know already that one is ready, or not
+ * yet that it is not. A NodePort is dialled at any node's address: that for all of them stands for it.
+ */
 function sharedBackends(frontend: FrontendRow): readonly FrontendBackend[] {
   const { address, type, dsr, routable, externalTrafficPolicy, backends, dsrBackends = backends } = frontend;
   const isDialled = type === 'NodePort' ? isSurrogate(address) : routable;
-  return dsr && isDialled && externalTrafficPolicy !== 'Local' ? usable(dsrBackends) : none;
+  return dsr && isDialled && externalTrafficPolicy !== 'Local' ? dsrBackends : none;
 }
 
 /** Entries of lb_dsr that a frontend takes when all of its backends are of this node. */
