@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
+import { registerCrds } from '../../packages/agent/src/operator/crds.ts';
 import { type RunningApiServer, startApiServer } from '../../packages/sandbox/src/apiserver/start.ts';
+import { KubeClient, loadKubeConfig } from '../../packages/sources/src/index.ts';
 import { type Outcome, run } from '../lib/cluster.ts';
 
 const missing = spawnSync('kubectl', ['version', '--client']).status !== 0;
@@ -186,5 +188,22 @@ spec:
       ),
     );
     assert.match(await works('get', 'widgets', '--no-headers'), /one\s+big/);
+  });
+  test('an object of an older version of a CRD is the same object in the newer one', async () => {
+    await registerCrds(new KubeClient(await loadKubeConfig(env.KUBECONFIG)));
+    const group = 'apiVersion: cilium.io/v2alpha1\nkind: CiliumCIDRGroup\nmetadata: { name: office }\n';
+    await works('apply', '-f', manifest('group.yaml', `${group}spec: { externalCIDRs: [192.0.2.0/24] }\n`));
+    const read = await works(
+      'get',
+      'ciliumcidrgroups.v2.cilium.io',
+      'office',
+      '-o',
+      'jsonpath={.apiVersion} {.spec.externalCIDRs[0]}',
+    );
+    assert.equal(read, 'cilium.io/v2 192.0.2.0/24');
+    assert.match(
+      await works('get', 'ciliumcidrgroups.v2alpha1.cilium.io', 'office', '-o', 'yaml'),
+      /apiVersion: cilium.io\/v2alpha1/,
+    );
   });
 });

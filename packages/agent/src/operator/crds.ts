@@ -9,6 +9,8 @@ interface CrdSpec {
   readonly fields: readonly string[];
   /** A status subresource, written by agents. */
   readonly status?: boolean;
+  /** Served too, beside v2 in which objects are kept and read. */
+  readonly older?: 'v2alpha1';
   readonly columns: readonly { readonly name: string; readonly type: string; readonly jsonPath: string }[];
 }
 
@@ -91,6 +93,7 @@ const specs: readonly CrdSpec[] = [
     scope: 'Cluster',
     fields: ['spec'],
     columns: [age],
+    older: 'v2alpha1',
   },
 ];
 
@@ -112,16 +115,14 @@ function definition(spec: CrdSpec): unknown {
         shortNames: spec.shortNames,
         categories: ['cilium'],
       },
-      versions: [
-        {
-          name: 'v2',
-          served: true,
-          storage: true,
-          additionalPrinterColumns: spec.columns,
-          schema: { openAPIV3Schema: { type: 'object', properties } },
-          ...(spec.status === true ? { subresources: { status: {} } } : {}),
-        },
-      ],
+      versions: ['v2', ...(spec.older === undefined ? [] : [spec.older])].map(name => ({
+        name,
+        served: true,
+        storage: name === 'v2',
+        additionalPrinterColumns: spec.columns,
+        schema: { openAPIV3Schema: { type: 'object', properties } },
+        ...(spec.status === true ? { subresources: { status: {} } } : {}),
+      })),
     },
   };
 }
