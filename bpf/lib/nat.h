@@ -194,16 +194,21 @@ static __always_inline bool nat_may_know(const struct packet *p)
 	return (p->flags & PACKET_HAS_PORTS) && port >= config.snat_port_min && port <= config.snat_port_max;
 }
 
-/* The entry of the flow that the packet answers, its lifetime prolonged. */
-static __always_inline struct nat_entry *nat_reply(const struct packet *p)
+/* The entry of the flow that the packet answers, as it is. */
+static __always_inline struct nat_entry *nat_find_reply(const struct packet *p, struct nat_key *key)
 {
-	struct nat_entry *entry;
-	struct nat_key key;
-
 	if (!nat_may_know(p))
 		return NULL;
-	nat_key_of(p, &key, NAT_INGRESS);
-	entry = bpf_map_lookup_elem(&nat, &key);
+	nat_key_of(p, key, NAT_INGRESS);
+	return bpf_map_lookup_elem(&nat, key);
+}
+
+/* The same, its lifetime prolonged. */
+static __always_inline struct nat_entry *nat_reply(const struct packet *p)
+{
+	struct nat_key key;
+	struct nat_entry *entry = nat_find_reply(p, &key);
+
 	if (!entry)
 		return NULL;
 	nat_touch(entry, p, closing_flags(p, true, entry->flags));

@@ -31,8 +31,7 @@ enum lb_service_flags {
 	LB_SVC_MAGLEV = 8192,	      /* slots are chosen by lb_maglev */
 	LB_SVC_UNSERVED = 16384,      /* the entry of port 0, protocol 0: what no other entry serves is dropped */
 	LB_SVC_LOCAL_REDIRECT = 32768,
-	LB_SVC_HOST_PORT_LOOPBACK = 65536, /* hostIP 127.0.0.1: this node alone */
-	LB_SVC_DELEGATED = 131072,	   /* to a backend of this node: left to the node's stack as it came, for a proxy there */
+	LB_SVC_DELEGATED = 131072, /* to a backend of this node: left to the node's stack as it came, for a proxy there */
 };
 
 struct lb_service {

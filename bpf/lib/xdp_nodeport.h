@@ -154,13 +154,9 @@ static __always_inline int xdp_service(struct xdp_md *ctx, struct packet *p)
 /* The entry of a service's flow that the packet answers. Not prolonged. */
 static __always_inline struct nat_entry *xdp_service_reply(const struct packet *p)
 {
-	struct nat_entry *entry;
 	struct nat_key key;
+	struct nat_entry *entry = nat_find_reply(p, &key);
 
-	if (!nat_may_know(p))
-		return NULL;
-	nat_key_of(p, &key, NAT_INGRESS);
-	entry = bpf_map_lookup_elem(&nat, &key);
 	return entry && entry->rev_nat_id ? entry : NULL;
 }
 

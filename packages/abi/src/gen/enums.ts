@@ -89,7 +89,6 @@ export const LbServiceFlags = {
   LB_SVC_MAGLEV: 8192,
   LB_SVC_UNSERVED: 16384,
   LB_SVC_LOCAL_REDIRECT: 32768,
-  LB_SVC_HOST_PORT_LOOPBACK: 65536,
   LB_SVC_DELEGATED: 131072,
 } as const;
 export type LbServiceFlags = (typeof LbServiceFlags)[keyof typeof LbServiceFlags];
