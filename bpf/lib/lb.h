@@ -182,7 +182,9 @@ subprogram begin_service_flow(struct packet *p, struct ct_key *flow, struct lb_k
 		return 0;
 	addr_copy(&entry.backend_address, &backend->address);
 	entry.backend_port = backend->port;
-	entry.expires = now_seconds() + ct_lifetime(p, 0);
+	/* A FIN or RST that begins it ends it: XDP may have it made by the same packet that tc then renews it by. */
+	entry.flags = (__u16)closing_flags(p, false, 0);
+	entry.expires = now_seconds() + ct_lifetime(p, entry.flags);
 	p->flags |= PACKET_RENEWED;
 	return bpf_map_update_elem(&ct, flow, &entry, BPF_ANY) == 0;
 }

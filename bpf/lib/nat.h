@@ -64,7 +64,8 @@ static __always_inline void nat_reply_of(const struct packet *p, __u32 rev_nat_i
 	entry->to_port = p->sport;
 	entry->rev_nat_id = (__u16)rev_nat_id;
 	entry->created = now_seconds();
-	entry->expires = entry->created + ct_lifetime(p, 0);
+	entry->flags = closing_flags(p, false, 0);
+	entry->expires = entry->created + ct_lifetime(p, entry->flags);
 }
 
 /* Finds out->sport, which nobody has from out->saddr to that peer, and keeps it by the entry that replies will find. 0 or -DROP_NAT_NO_MAPPING. */
