@@ -14,7 +14,27 @@ const size = 'size_t';
 const objectLoad = libbpf.func('int bpf_object__load(void *object)');
 const linkCreate = libbpf.func('int bpf_link_create(int program, int target, int type, const void *opts)');
 
-export const c = {
+/** What errno() gives: noted when a call has failed, for the thread's own is soon that of another call, V8's included. */
+let failure = 0;
+
+/** libbpf's functions give -errno (since 1.0); libc's, and those that give a pointer, leave it with the thread. */
+function noting<T extends Readonly<Record<string, (...values: never[]) => unknown>>>(
+  calls: T,
+  from: 'result' | 'thread',
+): T {
+  const noted = Object.entries(calls).map(([name, call]) => {
+    const noticed = (...values: never[]): unknown => {
+      const result = call(...values);
+      if (typeof result !== 'number') failure = koffi.errno();
+      else if (result < 0) failure = from === 'result' ? -result : koffi.errno();
+      return result;
+    };
+    return [name, noticed] as const;
+  });
+  return Object.fromEntries(noted) as T;
+}
+
+const libcCalls = {
   open: libc.func('int open(const char *path, int flags)') as (path: string, flags: number) => number,
   close: libc.func('int close(int fd)') as (fd: number) => number,
   mallopt: libc.func('int mallopt(int name, int value)') as (name: number, value: number) => number,
@@ -94,6 +114,8 @@ export const c = {
   munmap: libc.func('int munmap(void *address, size_t length)') as (address: Pointer, length: number) => number,
 };
 
+export const c = noting(libcCalls, 'thread');
+
 /** A call in a thread of its own. */
 function aside(call: ReturnType<typeof libbpf.func>, ...values: readonly unknown[]): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -140,7 +162,7 @@ export interface TestRunOpts {
 
 export const testRunOptsSize = koffi.sizeof(testRunOpts);
 
-export const bpf = {
+const libbpfCalls = {
   objectOpen: libbpf.func('void *bpf_object__open(const char *path)') as (path: string) => Pointer | null,
   objectLoad: objectLoad as (object: Pointer) => number,
   /** In a thread of its own: the verifier takes its time. Nothing else may use the object until it resolves. */
@@ -263,8 +285,10 @@ export const bpf = {
   numPossibleCpus: libbpf.func('int libbpf_num_possible_cpus()') as () => number,
 };
 
-/** errno of the last call that failed; read it at once. */
-export const errno = (): number => koffi.errno();
+export const bpf = noting(libbpfCalls, 'result');
+
+/** errno of the last call that failed; read it before the next one. */
+export const errno = (): number => failure;
 export const alloc = (bytes: number): Pointer => koffi.alloc('uint8_t', bytes);
 export const free = (pointer: Pointer): void => koffi.free(pointer);
 /** The NUL-terminated text at a pointer. */
